@@ -1,0 +1,190 @@
+"""Every error a person can meet, as classes.
+
+The class docstring is the message template, the class attribute is the exit code, and nothing about errors
+lives anywhere else. An error says what happened, where, and what to do next.
+
+Exit codes (documented in README.md; an unknown code means failure):
+0 ok, 1 failure, 2 usage, 3 answered but the history has gaps, 4 findings present, 10 no store found,
+11 lake unavailable, 12 integrity check failed, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from linktrail.text import printable
+
+EXIT_OK = 0
+EXIT_GAPS = 3
+EXIT_FINDINGS = 4
+EXIT_INTERRUPTED = 130
+
+
+class LinktrailError(Exception):
+    """{what}"""
+
+    exit_code: ClassVar[int] = 1
+    hint: ClassVar[str] = ""
+
+    def __init__(self, **fields: object) -> None:
+        """Keep ``fields`` for the template; bytes and control characters in them are made printable."""
+        self.fields = {name: printable(value) for name, value in fields.items()}
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        """What happened, and where."""
+        return (type(self).__doc__ or "").split("\n", 1)[0].format(**self.fields)
+
+    @property
+    def advice(self) -> str:
+        """What to do next; empty when there is nothing to add."""
+        return self.hint.format(**self.fields)
+
+    def document(self) -> dict[str, object]:
+        """Return the one JSON object that ``--json`` commands print on standard error."""
+        return {
+            "error": type(self).__name__,
+            "message": self.message,
+            "hint": self.advice,
+            "exit_code": self.exit_code,
+        }
+
+
+class UsageError(LinktrailError):
+    """{what}"""
+
+    exit_code = 2
+    hint = "See --help."
+
+
+# --- stores ---------------------------------------------------------------------------------------------------
+
+
+class StoreError(LinktrailError):
+    """Store {root}: {what}"""
+
+
+class NoStoreError(StoreError):
+    """No container store at {root}: {what}"""
+
+    exit_code = 10
+    hint = "Name the root that holds overlay/, overlay-layers/ and overlay-images/ (podman info -f '{{{{.Store.GraphRoot}}}}' prints it)."
+
+
+class NoStoreFoundError(LinktrailError):
+    """No container store was found on this machine (looked at {looked})"""
+
+    exit_code = 10
+    hint = "Name one: linktrail check ROOT. To see linktrail at work without a store: linktrail demo."
+
+
+class StoreUnreadableError(StoreError):
+    """Store {root} cannot be read: {what}"""
+
+    hint = "Run as root, or grant CAP_DAC_READ_SEARCH: layer directories are mode 0700."
+
+
+class StoreUnstableError(StoreError):
+    """Store {root} changed under every one of {attempts} reads"""
+
+    hint = "The engine is writing without pause; try again."
+
+
+class TooLargeError(StoreError):
+    """{path} in store {root} is over the limit of {limit} bytes"""
+
+
+class MalformedError(StoreError):
+    """{path} in store {root} is malformed: {what}"""
+
+
+# --- batches, spool -------------------------------------------------------------------------------------------
+
+
+class BatchError(LinktrailError):
+    """Batch {where} cannot be decoded: {what}"""
+
+    exit_code = 12
+
+
+class NewerSchemaError(BatchError):
+    """{where} was written with schema version {found}; this linktrail reads up to {known}"""
+
+    exit_code = 12
+    hint = "Upgrade linktrail on this side first."
+
+
+class SpoolError(LinktrailError):
+    """Spool {path}: {what}"""
+
+
+class SpoolFullError(SpoolError):
+    """Spool {path} is full: {what}"""
+
+    hint = "Free space under the spool, or start the processor that drains it."
+
+
+class SpoolLockedError(SpoolError):
+    """Spool {path} is in use by another collector (process {pid})"""
+
+    hint = "Stop that collector, or give this one its own --state directory."
+
+
+class WatchError(LinktrailError):
+    """Cannot watch {path}: {what}"""
+
+
+# --- lake -----------------------------------------------------------------------------------------------------
+
+
+class LakeError(LinktrailError):
+    """Lake {path}: {what}"""
+
+    exit_code = 11
+
+
+class LakeMissingError(LakeError):
+    """No lake at {path}"""
+
+    hint = "Record one first: linktrail up --lake {path}."
+
+
+class LakeFullError(LakeError):
+    """Lake {path}: no space left to commit ({what})"""
+
+    hint = "Free space on that filesystem; nothing is lost: the spool keeps every batch until it is committed."
+
+
+class LakeNewerError(LakeError):
+    """Lake {path} has schema version {found}; this linktrail knows up to {known}"""
+
+    hint = "Upgrade linktrail; an older version must not write to a newer lake."
+
+
+class FencedError(LakeError):
+    """Lake {path}: another processor committed {source} first"""
+
+    hint = "Nothing is lost: this processor dropped its copy and reads on from the lake's offset."
+
+
+class IntegrityError(LinktrailError):
+    """{what}"""
+
+    exit_code = 12
+
+
+class QueryError(LinktrailError):
+    """{what}"""
+
+    hint = "linktrail sql --help lists the views."
+
+
+class QueryRefusedError(QueryError):
+    """Refused: {what}"""
+
+    exit_code = 2
+
+
+class QueryLimitError(QueryError):
+    """The query was stopped: {what}"""

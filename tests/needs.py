@@ -1,0 +1,49 @@
+"""What a test needs of the machine: skipped elsewhere with the reason, a failure where CI=true promises everything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from tests.stores import FIXTURES
+
+_ROOT_AND = "the root user and"
+
+
+def _have(program: str) -> bool:
+    return shutil.which(program) is not None
+
+
+def _root(program: str | None = None) -> bool:
+    return os.geteuid() == 0 and (program is None or _have(program))
+
+
+_CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
+    "root": (_root, "the root user"),
+    "fixtures": (FIXTURES.is_dir, "the shared fixtures beside the checkout (../shared/fixtures)"),
+    "podman": (lambda: _root("podman"), f"{_ROOT_AND} podman (Debian: apt-get install podman)"),
+    "containers-storage": (lambda: _have("containers-storage"), "containers-storage (Debian: apt-get install containers-storage)"),
+    "buildah": (lambda: _root("buildah"), f"{_ROOT_AND} buildah (Debian: apt-get install buildah)"),
+    "inotifywait": (lambda: _have("inotifywait"), "inotifywait (Debian: apt-get install inotify-tools)"),
+    "containerd": (lambda: _root("containerd"), f"{_ROOT_AND} containerd (Debian: apt-get install containerd)"),
+    "dockerd": (lambda: _root("dockerd"), f"{_ROOT_AND} dockerd (Debian: apt-get install docker.io)"),
+}
+
+
+def in_ci() -> bool:
+    """Tell whether this is CI, where everything is there and a skip counts as a failure."""
+    return os.environ.get("CI") == "true"
+
+
+def need(*things: str) -> None:
+    """Go on only when the machine has all ``things``; otherwise skip and say what is missing (fail under CI=true)."""
+    missing = [why for have, why in (_CHECKS[thing] for thing in things) if not have()]
+    if not missing:
+        return
+    reason = f"needs {' and '.join(missing)}"
+    if in_ci():
+        pytest.fail(reason)
+    pytest.skip(reason)
