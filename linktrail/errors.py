@@ -58,6 +58,24 @@ class UsageError(LinktrailError):
     hint = "See --help."
 
 
+class MissingExtraError(LinktrailError):
+    """linktrail {verb} needs the library {library}, which is not installed"""
+
+    hint = "pip install 'linktrail[{extra}]'"
+
+
+class StateInStoreError(UsageError):
+    """State directory {path} lies inside the store {root}, where linktrail never writes"""
+
+    hint = "Name another one: --state DIR (or LINKTRAIL_STATE)."
+
+
+class StateUnusableError(LinktrailError):
+    """State directory {path} cannot be used: {what}"""
+
+    hint = "Name a writable one: --state DIR (or LINKTRAIL_STATE)."
+
+
 # --- stores ---------------------------------------------------------------------------------------------------
 
 

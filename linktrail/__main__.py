@@ -1,0 +1,7 @@
+"""``python -m linktrail``."""
+
+from __future__ import annotations
+
+from linktrail.command import script
+
+script()

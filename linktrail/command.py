@@ -1,0 +1,130 @@
+"""The ``linktrail`` command: a table of verbs, each loaded by name only when it is asked for.
+
+The waist knows no other package. A verb's module is imported when the verb runs (or its help is shown), so ``linktrail check``
+starts without DuckDB, and a missing extra breaks only the verbs that need it, with one clear message.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from linktrail import __version__
+from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, MissingExtraError, UsageError
+from linktrail.reporting import report, report_unknown, wants_json
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One subcommand: its name, where its function lives, and the extra that it needs."""
+
+    name: str
+    target: str
+    extra: str = ""
+
+
+VERBS = (
+    Verb("up", "queries.up:up", "all"),
+    Verb("check", "collector.commands:check"),
+    Verb("findings", "queries.commands:findings", "query"),
+    Verb("timeline", "queries.commands:timeline", "query"),
+    Verb("usage", "queries.commands:usage", "query"),
+    Verb("query", "queries.commands:query", "query"),
+    Verb("sql", "queries.commands:sql", "query"),
+    Verb("demo", "queries.commands:demo", "all"),
+    Verb("collect", "collector.commands:collect"),
+    Verb("process", "processor.commands:process", "lake"),
+)
+_BY_NAME = {verb.name: verb for verb in VERBS}
+
+
+def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
+    """Import the function of ``verb`` and wrap it as a command. Raises ``MissingExtraError`` when a library is not installed."""
+    module_name, function_name = verb.target.split(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except ModuleNotFoundError as error:
+        if error.name in {module_name, module_name.split(".")[0]}:
+            raise
+        raise MissingExtraError(verb=verb.name, library=error.name, extra=verb.extra or "all") from error
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command(name=verb.name, context_settings={"help_option_names": ["-h", "--help"]})(function)
+    return get_command(single)
+
+
+class _Verbs(TyperGroup):
+    """A group that loads its commands when they are named."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's signature
+        return [verb.name for verb in VERBS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401, ARG002 - typer's signature
+        verb = _BY_NAME.get(cmd_name)
+        return load(verb) if verb else None
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"linktrail {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def linktrail(
+    *,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """The flight recorder of container storage.
+
+    linktrail up records this machine; linktrail check ROOT looks once, without history; linktrail demo shows both on a small store.
+    """
+    del version
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; every failure is one message on standard error."""
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    as_json = wants_json(words)
+    try:
+        result = get_command(app).main(args=words, prog_name="linktrail", standalone_mode=False)
+        sys.stdout.flush()
+    except LinktrailError as error:
+        return report(error, as_json=as_json)
+    except TyperException as error:  # unknown option, missing argument, ...
+        return report(UsageError(what=error.format_message()), as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:  # noqa: BLE001 - the last line of defence names it; a person never meets a bare traceback
+        return report_unknown(error, as_json=as_json)
+    return result if isinstance(result, int) else 0
+
+
+def _reader_left() -> int:
+    """The reader of our output went away (``| head``): not our failure; keep Python from complaining at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def script() -> None:
+    """Entry point of the installed ``linktrail`` program."""
+    sys.exit(main())
