@@ -87,6 +87,12 @@ class Attribution:
 NOBODY: Final = Attribution()
 _NO_DETAIL: Final[Mapping[str, Any]] = MappingProxyType({})
 
+
+def _no_detail() -> Mapping[str, Any]:
+    """Return the one empty mapping (a dataclass of Python 3.11 takes it only from a factory)."""
+    return _NO_DETAIL
+
+
 LinkKey = tuple[LinkKind, str, str]
 
 
@@ -108,8 +114,8 @@ class Link:
     layer_id: str | None = None
     inode: int | None = None
     nlink: int | None = None
-    detail: Mapping[str, Any] = field(default=_NO_DETAIL, hash=False)
-    facts: Mapping[str, Any] = field(default=_NO_DETAIL, compare=False)
+    detail: Mapping[str, Any] = field(default_factory=_no_detail, hash=False)
+    facts: Mapping[str, Any] = field(default_factory=_no_detail, compare=False)
     owner: Attribution = field(default=NOBODY, compare=False)
 
     @property
