@@ -1,0 +1,232 @@
+"""Reading a whole store while its engine goes on writing.
+
+Everything is read through one descriptor of the root: the metadata files, then the directories, then the metadata files
+again. What changed between the two readings is read anew, and only that, so that each round takes milliseconds where the first
+took longer: an engine that writes without pause cannot keep up with it. A reading is accepted when
+
+* no metadata file changed since before the directories were read, or
+* files changed, but whatever object changed in them agrees with what is on disk now (a complete layer record has its
+  directory, no directory is without its record, what a record refers to is recorded). All other objects had the same record before
+  and after their directory was read, so a contradiction among those is damage, not a race.
+
+So a survey never mixes two instants of one object, and a recorder under a steady writer makes progress. There is no
+reading accepted "as far as it got": after ``ROUNDS`` rounds of fresh contradictions it raises ``StoreUnstableError``, the
+caller still has its earlier survey, and asks again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Problem, StoreKind, Survey
+from collector.safe import Directory, Root, open_root, words
+from collector.stores.containers_storage import layout
+from collector.stores.containers_storage.attribution import Owners, owners
+from collector.stores.containers_storage.data_files import read_data
+from collector.stores.containers_storage.metadata import Key, Metadata, read_metadata
+from collector.stores.containers_storage.overlay import read_overlay
+from collector.stores.containers_storage.parts import NOTHING_EARLIER, Earlier, Part
+from collector.stores.containers_storage.record_links import record_links
+from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord
+from collector.stores.protocol import Progress
+from linktrail.clock import Clock
+from linktrail.errors import NoStoreError, StoreUnreadableError, StoreUnstableError
+
+ROUNDS: Final = 10
+
+
+def is_store(root: Directory) -> bool:
+    """Tell whether an open directory is a store of this kind, by its structure: metadata of its own, overlay as the driver.
+
+    A store of which this user may read only the outline is one all the same: what is wrong then is said by the survey.
+    """
+    for place, marks in layout.MARKS:
+        try:
+            with root.directory(place) as opened:
+                if any(_exists(opened, mark) for mark in marks):
+                    return True
+        except PermissionError:
+            if _exists(root, layout.OVERLAY):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def read_store(root: Path, *, clock: Clock, progress: Progress, additional: Iterable[Path] = (), read_only: bool = False) -> Survey:
+    """Read the store at ``root``.
+
+    ``additional`` are the roots of the read-only image stores that this one is configured with (named, not read);
+    ``read_only`` marks the survey as one of such a store. Raises ``NoStoreError``, ``StoreUnreadableError`` or
+    ``StoreUnstableError``; damage inside is data.
+    """
+    started = clock.now().wall
+    with open_root(root) as opened:
+        _require_store(opened, root, "no overlay-layers, overlay-images or overlay-containers with metadata in it")
+        metadata, parts = _settled(opened, root, progress)
+        if opened.gone():
+            raise NoStoreError(root=root, what="it was removed while it was read")
+        _require_store(opened, root, "its metadata was removed while it was read")
+        _require_readable(root, metadata)
+        links = [*_store_links(opened, root, additional), *_all_links(metadata, parts)]
+    problems = [file.problem for file in metadata.files.values() if file.problem]
+    problems += [problem for part in parts.values() for problem in part.problems]
+    return Survey.of(
+        StoreKind.CONTAINERS_STORAGE,
+        os.fspath(root),
+        links,
+        started=started,
+        finished=clock.now().wall,
+        problems=dict.fromkeys(problems),
+        read_only=read_only,
+    )
+
+
+def _settled(opened: Root, root: Path, progress: Progress) -> tuple[Metadata, dict[str, Part]]:
+    metadata = read_metadata(opened)
+    parts = _read_parts(opened, metadata, NOTHING_EARLIER, progress)
+    for _ in range(ROUNDS):
+        now = read_metadata(opened, metadata)
+        if now is metadata:
+            return metadata, parts
+        changed = now.changed_since(metadata)
+        doubtful = contradictions(metadata, parts) | contradictions(now, parts)
+        parts = _read_parts(opened, now, Earlier(parts, _paths(changed | doubtful)), progress)
+        metadata = now
+        if not changed & contradictions(metadata, parts):
+            return metadata, parts
+    raise StoreUnstableError(root=root, attempts=ROUNDS + 1)
+
+
+def _read_parts(opened: Root, metadata: Metadata, earlier: Earlier, progress: Progress) -> dict[str, Part]:
+    overlay = read_overlay(opened, metadata.layers.keys(), earlier, progress)
+    return {**overlay, **read_data(opened, metadata.containers, earlier)}
+
+
+def contradictions(metadata: Metadata, parts: Mapping[str, Part]) -> set[Key]:
+    """Return the objects that are half there: damage if it stays so, else a change in progress."""
+    return {
+        *((LayerRecord, layer) for layer in _half_layers(metadata, parts)),
+        *((ImageRecord, image) for image in _half_images(metadata, parts)),
+        *((ContainerRecord, container) for container in _half_containers(metadata, parts)),
+    }
+
+
+def _half_layers(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
+    layers = metadata.layers
+    for layer in layers.values():
+        whole = f"{layout.OVERLAY}/{layer.id}" in parts and (not layer.parent or layer.parent in layers)
+        if not whole and not layer.incomplete:
+            yield layer.id
+    for part in parts.values():
+        for link in part.links:
+            if link.kind is LinkKind.LAYER_DIRECTORY and link.subject not in layers:
+                yield link.subject
+
+
+def _half_images(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
+    for image in metadata.images.values():
+        files = {f"{layout.IMAGES}/{image.id}/{layout.data_file_name(item)}" for item in image.big_data}
+        if (image.layer and image.layer not in metadata.layers) or not files <= _paths_in(parts, f"{layout.IMAGES}/{image.id}"):
+            yield image.id
+    yield from _unrecorded(parts, layout.IMAGES, metadata.images)
+
+
+def _half_containers(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
+    for container in metadata.containers.values():
+        layer, image = container.layer, container.image
+        if (layer and layer not in metadata.layers) or (image and image not in metadata.images):
+            yield container.id
+    yield from _unrecorded(parts, layout.CONTAINERS, metadata.containers)
+
+
+def _unrecorded(parts: Mapping[str, Part], place: str, records: Mapping[str, Any]) -> Iterator[str]:
+    for path, part in parts.items():
+        if path.startswith(f"{place}/"):
+            yield from (link.subject for link in part.links if link.kind is LinkKind.OWNER_DIRECTORY and link.subject not in records)
+
+
+def _paths_in(parts: Mapping[str, Part], path: str) -> set[str]:
+    return {link.path for link in parts[path].links} if path in parts else set()
+
+
+def _paths(keys: Iterable[Key]) -> set[str]:
+    """Return the paths of all that belongs to these objects."""
+    found: set[str] = set()
+    for kind, name in keys:
+        if kind is LayerRecord:
+            found |= {f"{layout.OVERLAY}/{name}", f"{layout.LAYERS}/{name}", f"{layout.LAYERS}/{name}{layout.TAR_SPLIT}"}
+        else:
+            found.add(f"{layout.IMAGES if kind is ImageRecord else layout.CONTAINERS}/{name}")
+    return found
+
+
+def _all_links(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[Link]:
+    owned = owners(metadata.layers.values(), metadata.images.values(), metadata.containers.values())
+    buildah = frozenset(link.subject for part in parts.values() for link in part.links if link.detail.get("buildah") is True)
+    yield from (file.link for file in metadata.files.values() if file.link)
+    yield from record_links(metadata, owned, buildah)
+    for part in parts.values():
+        for link in part.links:
+            owner = _owner(link, owned)
+            yield link if owner is NOBODY else _owned(link, owner)
+
+
+def _owned(link: Link, owner: Attribution) -> Link:
+    """Return ``link`` with its owner; ``dataclasses.replace`` takes three times as long, and this is done for every link."""
+    return Link(
+        link.kind,
+        link.subject,
+        link.path,
+        link.target,
+        link.state,
+        link.layer_id,
+        link.inode,
+        link.nlink,
+        link.detail,
+        link.facts,
+        owner,
+    )
+
+
+def _owner(link: Link, owned: Owners) -> Attribution:
+    if link.layer_id is not None:
+        return owned.layers.get(link.layer_id, NOBODY)
+    if link.path.startswith(layout.IMAGES):
+        return owned.images.get(link.subject, NOBODY)
+    return owned.containers.get(link.subject, NOBODY)
+
+
+def _store_links(opened: Root, root: Path, additional: Iterable[Path]) -> Iterator[Link]:
+    detail: dict[str, Any] = {"device": opened.facts.st_dev}
+    try:
+        detail["overlay_device"] = opened.stat(layout.OVERLAY).st_dev
+    except OSError as error:  # absent, or it cannot be asked: a device is no news then
+        detail["overlay_error"] = words(error)
+    yield Link(LinkKind.STORE_ROOT, os.fspath(root), "", os.fspath(opened.path), inode=opened.facts.st_ino, detail=detail)
+    for number, store in enumerate(additional):
+        yield Link(LinkKind.ADDITIONAL_STORE, os.fspath(root), str(number), os.fspath(store))
+
+
+def _require_store(opened: Root, root: Path, what: str) -> None:
+    if not is_store(opened):
+        raise NoStoreError(root=root, what=what)
+
+
+def _require_readable(root: Path, metadata: Metadata) -> None:
+    """Refuse a store of which nothing can be read: a survey of nothing but problems would say nothing."""
+    read = [file for file in metadata.files.values() if file.link]
+    if read and all(file.link and file.link.state is LinkState.UNREADABLE for file in read):
+        problem: Problem | None = read[0].problem
+        raise StoreUnreadableError(root=root, what=f"none of its metadata can be read ({problem.what if problem else 'unknown'})")
+
+
+def _exists(directory: Directory, name: str) -> bool:
+    try:
+        directory.stat(name)
+    except OSError:
+        return False
+    return True
