@@ -1,0 +1,324 @@
+"""The spool: the collector's own ordered, durable log of sealed batches.
+
+Format of the directory (``sha256sum``, ``zstd -d`` and any Arrow reader verify it without linktrail):
+
+* ``spool.json``  ``{"format": 1, "id": <random>, "cluster": ..., "node": ...}``. Offsets belong to the id; a spool directory
+  made anew has a new id, so no offset remembered elsewhere is applied to it.
+* ``<offset:016d>.batch``  one sealed batch (``linktrail.batch``), write-once: written beside, fsynced, renamed, directory fsynced.
+* ``acknowledged``  what the processor or shipper has made durable elsewhere (``collector.spool_reader``).
+* ``quarantine/``  batches a reader could not use, every byte kept. They count towards the limit until somebody removes them.
+* ``lock``  held (flock) by the one collector; holds its process id.
+
+Promises. A batch that ``seal`` returned survives kill -9 and power loss. An offset is never used twice, also not after
+trimming or a restart: the newest batch is never trimmed, and the cursor and the ledger are lower bounds besides. In a run,
+``batch`` and ``seq`` start at 0 and have no holes. ``seal`` writes a batch wholly or leaves the directory as it was: after a
+full disk the rows stay buffered and a later ``seal`` carries on with the same numbers. After any other failure of a write
+(a failed fsync above all: the kernel may have dropped the pages) the spool refuses everything until it is opened again.
+
+Limits. ``limit_bytes`` bounds the batch files including quarantine; ``reserve_bytes`` of the filesystem are left to others.
+What to do when either is reached (``SpoolFullError``) is the recorder's policy; it may ``trim`` or ``discard``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+import pyarrow as pa
+
+from collector.spool_directory import FULL, Identity, batch_name, batch_offset, failed, make_identity, read_cursor, take_lock
+from collector.spool_reader import SpoolReader
+from linktrail import batch
+from linktrail.clock import NANOSECONDS, Clock
+from linktrail.durable import TEMPORARY_SUFFIX, FileSystem
+from linktrail.errors import SpoolError, SpoolFullError
+from linktrail.events import Row
+from linktrail.schema import TABLES
+
+__all__ = ["Sealed", "Spool", "SpoolReader"]
+
+LIMIT_BYTES: Final = 1 << 30
+RESERVE_BYTES: Final = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One batch that is now durable: where it is, its digest, and which rows it holds. ``sealed_at`` is ns UTC."""
+
+    offset: int
+    digest: str
+    table: str
+    run: str
+    batch: int
+    rows: int
+    first_seq: int
+    last_seq: int
+    size_bytes: int
+    sealed_at: int
+
+
+class Spool:
+    """The one writer of a spool directory. Not safe for several threads at once; readers need nothing from it."""
+
+    def __init__(
+        self, path: Path, *, filesystem: FileSystem, clock: Clock, identity: Identity, lock: int, limit_bytes: int, reserve_bytes: int
+    ) -> None:
+        """Use ``Spool.open``."""
+        self.path = path
+        self.id = identity.id
+        self.cluster = identity.cluster
+        self.node = identity.node
+        self.limit_bytes = limit_bytes
+        self.reserve_bytes = reserve_bytes
+        self.run = ""
+        self.next_offset = 0
+        self.reader = SpoolReader(path, filesystem=filesystem)
+        self._filesystem = filesystem
+        self._clock = clock
+        self._lock = lock
+        self._sizes: dict[int, int] = {}
+        self._buffer: dict[str, list[pa.Table]] = {}
+        self._unreported: list[Sealed] = []
+        self._failure = ""
+        self._batch = self._seq = 0
+        self._previous_digest = ""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        filesystem: FileSystem,
+        clock: Clock,
+        cluster: str,
+        node: str,
+        limit_bytes: int = LIMIT_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
+        least_offset: int = 0,
+    ) -> Self:
+        """Open (or make) the spool at ``path`` for writing, and hold its lock until ``close``.
+
+        ``least_offset`` is a further lower bound for new offsets (the ledger's). Raises ``SpoolLockedError`` when another collector has
+        it, ``SpoolFullError`` when there is no space to make it, ``SpoolError`` otherwise.
+        """
+        lock = -1
+        try:
+            filesystem.make_directory(path)
+            lock = take_lock(path)
+            identity = make_identity(filesystem, path, cluster, node)
+            spool = cls(
+                path,
+                filesystem=filesystem,
+                clock=clock,
+                identity=identity,
+                lock=lock,
+                limit_bytes=limit_bytes,
+                reserve_bytes=reserve_bytes,
+            )
+            spool._take_stock(least_offset)
+        except BaseException as error:
+            if lock >= 0:
+                os.close(lock)
+            if isinstance(error, OSError):
+                raise failed(path, "cannot be opened", error) from error
+            raise
+        return spool
+
+    def _take_stock(self, least_offset: int) -> None:
+        """Clear away unfinished files, and find the next offset and the bytes in use."""
+        for name in self._filesystem.names(self.path):
+            offset = batch_offset(name)
+            if offset is not None:
+                self._sizes[offset] = (self.path / name).stat().st_size
+            elif name.endswith(TEMPORARY_SUFFIX) and name.startswith("."):
+                # A processor that is just writing its cursor retries; everything else here is ours and dead.
+                self._filesystem.unlink(self.path / name)
+        cursor = read_cursor(self._filesystem, self.path)
+        quarantined = self.reader.quarantined()
+        newest = max([*self._sizes, *quarantined], default=-1)
+        self.next_offset = max(newest + 1, cursor[1] if cursor else 0, least_offset)
+
+    def close(self) -> None:
+        """Release the lock. Rows still buffered are dropped: seal first."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+        self._failure = self._failure or "it is closed"
+
+    # --- writing ------------------------------------------------------------------------------------------------
+
+    def begin_run(self) -> str:
+        """Start a new run (``20261124T000000Z-1a2b3c4d``) with batch and row numbers from 0; rows still buffered belong to it."""
+        self._require_sound()
+        started = datetime.fromtimestamp(self._clock.now().wall // NANOSECONDS, UTC)
+        self.run = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        self._batch = self._seq = 0
+        self._previous_digest = ""
+        return self.run
+
+    def append(self, table: str, rows: list[Row]) -> None:
+        """Buffer ``rows`` of ``table`` until ``seal``. Raises ``BatchError`` for a row that does not fit its table, and keeps none then."""
+        self._require_sound()
+        if rows:
+            self._buffer.setdefault(table, []).append(batch.columns(table, rows))
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows buffered and not yet durable."""
+        return sum(part.num_rows for parts in self._buffer.values() for part in parts)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Memory that the buffered rows take."""
+        return sum(part.nbytes for parts in self._buffer.values() for part in parts)
+
+    def seal(self) -> list[Sealed]:
+        """Make every buffered row durable, and return the batches sealed since the last ``seal`` that returned.
+
+        One batch holds rows of one table; tables are sealed in the order of ``linktrail.schema.TABLES``. Raises ``SpoolFullError``
+        (the rows not yet sealed stay buffered; call again once there is room) or ``SpoolError`` (the spool is unusable now).
+        """
+        self._require_sound()
+        if self._buffer and not self.run:
+            raise SpoolError(path=self.path, what="no run has begun")
+        for table in [name for name in TABLES if name in self._buffer]:
+            rest = pa.concat_tables(self._buffer[table]).combine_chunks()
+            while rest.num_rows:
+                count = _rows_that_fit(rest)
+                self._unreported.append(self._seal_one(table, rest.slice(0, count)))
+                rest = rest.slice(count)
+                self._buffer[table] = [rest]
+            del self._buffer[table]
+        sealed, self._unreported = self._unreported, []
+        return sealed
+
+    def _seal_one(self, table: str, rows: pa.Table) -> Sealed:
+        sealed_at = self._clock.now().wall
+        data = batch.encode(
+            table,
+            rows,
+            cluster=self.cluster,
+            node=self.node,
+            run=self.run,
+            batch=self._batch,
+            first_seq=self._seq,
+            previous_digest=self._previous_digest,
+            sealed_at=sealed_at,
+        )
+        self._require_room(len(data))
+        offset = self.next_offset
+        self._write(offset, data)
+        last_seq = self._seq + rows.num_rows - 1
+        done = Sealed(offset, batch.digest(data), table, self.run, self._batch, rows.num_rows, self._seq, last_seq, len(data), sealed_at)
+        self._sizes[offset] = len(data)
+        self._batch, self._seq, self._previous_digest = self._batch + 1, last_seq + 1, done.digest
+        self.next_offset = offset + 1
+        return done
+
+    def _write(self, offset: int, data: bytes) -> None:
+        """Put a batch in place. A full disk leaves nothing and may be tried again; any other failure ends the use of this spool."""
+        target = self.path / batch_name(offset)
+        temporary = self.path / f".{target.name}{TEMPORARY_SUFFIX}"
+        visible = False
+        try:
+            self._filesystem.unlink(temporary)
+            self._filesystem.write_new(temporary, data)
+            self._filesystem.replace(temporary, target)
+            visible = True
+            self._filesystem.sync_directory(self.path)
+        except OSError as error:
+            if error.errno in FULL and not visible:
+                self._sweep(temporary)
+                raise failed(self.path, f"batch {offset} cannot be written", error) from error
+            raise self._fail(f"batch {offset} cannot be written", error) from error
+
+    def _sweep(self, temporary: Path) -> None:
+        """Take away what a full disk left half-written; the rename of a finished file may have been what failed."""
+        try:
+            self._filesystem.unlink(temporary)
+        except OSError as error:
+            raise self._fail(f"{temporary.name} cannot be removed", error) from error
+
+    def _fail(self, what: str, error: OSError) -> SpoolError:
+        self._failure = f"{what}: {error.strerror or error}; it takes nothing more until it is opened again"
+        return SpoolError(path=self.path, what=self._failure)
+
+    def _require_sound(self) -> None:
+        if self._failure:
+            raise SpoolError(path=self.path, what=self._failure)
+
+    def _require_room(self, size: int) -> None:
+        used = self.size_bytes
+        if used + size > self.limit_bytes:
+            raise SpoolFullError(path=self.path, what=f"{used} of {self.limit_bytes} bytes are in use and a batch of {size} waits")
+        try:
+            free = self._filesystem.free_bytes(self.path)
+        except OSError as error:
+            raise self._fail("its free space cannot be read", error) from error
+        if free < size + self.reserve_bytes:
+            raise SpoolFullError(path=self.path, what=f"{free} bytes are free on its filesystem, {self.reserve_bytes} are left to others")
+
+    def discard(self) -> dict[str, int]:
+        """Drop the buffered rows and return how many of each table; the recorder states the gap."""
+        dropped = {table: sum(part.num_rows for part in parts) for table, parts in self._buffer.items()}
+        self._buffer.clear()
+        return dropped
+
+    # --- reading and trimming -----------------------------------------------------------------------------------
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all batch files, quarantine included."""
+        return sum(self._sizes.values()) + self._quarantined_bytes()
+
+    def _quarantined_bytes(self) -> int:
+        """Bytes set aside; a batch that moved there since the last look is no longer counted twice."""
+        total = 0
+        for offset in self.reader.quarantined():
+            self._sizes.pop(offset, None)
+            try:
+                total += self.reader.quarantine_path(offset).stat().st_size
+            except FileNotFoundError:
+                continue  # somebody cleared it away between the listing and now
+        return total
+
+    def acknowledged(self) -> int:
+        """Return the next offset that the processor or shipper needs."""
+        return self.reader.acknowledged()
+
+    def offsets(self) -> list[int]:
+        """Return the offsets of the batches that are there now, ascending."""
+        return self.reader.offsets()
+
+    def read(self, offset: int) -> bytes | None:
+        """Return the sealed bytes at ``offset``, or ``None`` when they are gone."""
+        return self.reader.read(offset)
+
+    def trim(self, upto: int) -> int:
+        """Remove the batches below ``upto`` except the newest one, and return how many. Raises ``SpoolError``.
+
+        The newest stays because its name is what keeps offsets from being used again.
+        """
+        self._require_sound()
+        removable = sorted(offset for offset in self._sizes if offset < min(upto, self.next_offset - 1))
+        try:
+            for offset in removable:
+                self._filesystem.unlink(self.path / batch_name(offset))
+                del self._sizes[offset]
+            if removable:
+                self._filesystem.sync_directory(self.path)
+        except OSError as error:
+            raise self._fail("acknowledged batches cannot be removed", error) from error
+        return len(removable)
+
+
+def _rows_that_fit(rows: pa.Table) -> int:
+    """Return how many rows from the start make one batch: by number and, as far as rows are alike, by size."""
+    count = min(batch.MAX_ROWS, rows.num_rows)
+    while count > 1 and rows.slice(0, count).nbytes > batch.MAX_BYTES:
+        count = -(-count // 2)
+    return int(count)
