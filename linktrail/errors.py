@@ -103,6 +103,12 @@ class StoreUnreadableError(StoreError):
     hint = "Run as root, or grant CAP_DAC_READ_SEARCH: layer directories are mode 0700."
 
 
+class PartUnreadableError(StoreError):
+    """{path} in store {root} cannot be read: {what}"""
+
+    hint = "What it hides is not judged. Run as root, or grant CAP_DAC_READ_SEARCH; an input/output error is in the kernel log."
+
+
 class StoreUnstableError(StoreError):
     """Store {root} changed under every one of {attempts} reads"""
 
@@ -115,6 +121,12 @@ class TooLargeError(StoreError):
 
 class MalformedError(StoreError):
     """{path} in store {root} is malformed: {what}"""
+
+
+class BoltError(MalformedError):
+    """{path} in store {root} is no sound bolt file: {what}"""
+
+    hint = "Its owner cannot open it either, or will stop at that page. Keep a copy of the file before anything repairs it."
 
 
 # --- batches, spool -------------------------------------------------------------------------------------------

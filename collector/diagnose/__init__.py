@@ -1,0 +1,78 @@
+"""Diagnosis: from one survey to findings. Pure: it reads no file and no clock.
+
+Which rules apply depends on the store kind; the rules of ``reachability`` and ``chains`` know only the graph and serve all kinds. The
+decision whether something is a finding yet (grace, settling) is in ``context``, the words of what to do in ``advice``.
+
+Three promises: a healthy store yields nothing, also while engines change it; one damage is one finding, and what follows from it is
+``related``; the time it takes is bounded by the size of the survey, whatever stands in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final
+
+from collector.diagnose import chains, lower, plumbing, reachability, records
+from collector.diagnose.context import SETTLE_SECONDS, Examination, History
+from collector.findings import Diagnosis, Finding, worst_first
+from collector.graph import Graph
+from collector.links import StoreKind, Survey
+from collector.measure import Size
+
+Rule = Callable[[Examination], None]
+
+RULES: Final[Mapping[StoreKind, tuple[Rule, ...]]] = {
+    StoreKind.CONTAINERS_STORAGE: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
+    StoreKind.DOCKER_OVERLAY2: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
+    StoreKind.CONTAINERD_OVERLAYFS: (reachability.leaks, chains.breaks, records.breaks),
+}
+
+
+def examine(
+    survey: Survey,
+    *,
+    now: int,
+    additional: Sequence[Survey] = (),
+    sizes: Mapping[str, Size] | None = None,
+    min_age: float | None = None,
+    settle: float = SETTLE_SECONDS,
+    since: History | None = None,
+    confirmed: Collection[tuple[str, str]] = (),
+) -> Diagnosis:
+    """Return the findings of ``survey`` as of ``now`` (ns UTC), and what is held back.
+
+    ``additional`` are surveys of the read-only stores it uses (not diagnosed here). ``sizes`` are by path relative to the root, or by
+    layer id. ``min_age`` (seconds) replaces every grace period. ``settle`` (seconds): a finding that rests on something changed less than
+    that before the survey is held back, unless it is in ``confirmed``: the ``settling`` of the diagnosis of an earlier survey, read at
+    least that long before. ``since`` is the history of links, where there is one.
+    """
+    look = Examination(
+        Graph.of(survey, additional),
+        now=now,
+        sizes=sizes or {},
+        min_age=min_age,
+        settle=settle,
+        since=since,
+        confirmed=confirmed,
+    )
+    for rule in RULES[survey.kind]:
+        rule(look)
+    findings = sorted(look.found.values(), key=worst_first)
+    withheld = sorted(look.withheld.values(), key=lambda item: item.key)
+    return Diagnosis(tuple(findings), tuple(withheld))
+
+
+def diagnose(
+    survey: Survey,
+    *,
+    now: int,
+    additional: Sequence[Survey] = (),
+    sizes: Mapping[str, Size] | None = None,
+    min_age: float | None = None,
+    since: History | None = None,
+) -> list[Finding]:
+    """Return the findings of ``survey``; see ``examine`` for the arguments and for what is held back."""
+    return list(examine(survey, now=now, additional=additional, sizes=sizes, min_age=min_age, since=since).findings)
+
+
+__all__ = ["RULES", "SETTLE_SECONDS", "diagnose", "examine"]

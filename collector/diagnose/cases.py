@@ -1,0 +1,70 @@
+"""What a rule of diagnosis states, and the words that all rules share."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from collector.graph_nodes import Place
+from collector.links import NOBODY, Attribution, Link, LinkKey, LinkState
+from linktrail.codes import Severity
+from linktrail.text import printable
+
+ANYTHING: Final = ("*",)
+_SHORT: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a rule found, before it is decided whether it is a finding yet.
+
+    ``times`` are evidence of work on it, ``compared`` the metadata files that it rests on, ``keys`` the links whose history says since
+    when, ``began`` a time before which it cannot have begun, ``held`` the paths whose bytes it holds. ``removes`` are the layers that the
+    advice would have deleted (``ANYTHING``: some), so that nobody is sent to delete one whose empty link file takes ``l/`` with it.
+    """
+
+    code: str
+    subject_kind: str
+    subject: str
+    path: str | None
+    message: str
+    advice: str
+    related: Collection[str] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    times: Mapping[str, int | None] = field(default_factory=dict)
+    compared: Collection[str] = ()
+    keys: Collection[LinkKey] = ()
+    began: int | None = None
+    held: tuple[str, ...] = ()
+    severity: Severity | None = None
+    owner: Attribution = NOBODY
+    removes: Collection[str] = ()
+
+
+def is_trap(place: Place) -> bool:
+    """Tell whether ``l/<link>``, cleaned as engines clean paths, is ``l`` itself or lies outside it."""
+    link = place.link_file
+    if link is None or link.state not in (LinkState.EMPTY, LinkState.MALFORMED) or "error" in link.detail:
+        return False
+    cleaned = posixpath.normpath(f"l/{link.target or ''}")
+    return cleaned == "l" or not cleaned.startswith("l/")
+
+
+def short(identifier: str) -> str:
+    """Return an id as people quote it: 12 characters of a long one, and nothing that a terminal would act on."""
+    text = printable(identifier)
+    return text[:_SHORT] if len(text) == 64 and text.isalnum() else text  # noqa: PLR2004 - hexadecimal digits of a SHA-256
+
+
+def listed(identifiers: Collection[str], limit: int = 3) -> str:
+    """Return some ids for a sentence: ``a, b, c and 4 more``."""
+    names = [short(name) for name in sorted(identifiers)]
+    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def fact(link: Link | None, name: str) -> int | None:
+    """Return a number that was seen beside ``link``, if it was."""
+    value = link.facts.get(name) if link is not None else None
+    return value if isinstance(value, int) else None

@@ -1,0 +1,143 @@
+"""What can be said of a survey as a whole before any rule looks: what is known, what is needed, what is named."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import Final
+
+from collector.diagnose.cases import fact, is_trap
+from collector.graph import Graph
+from collector.graph_nodes import Layer, Place, created
+from collector.links import LinkKind, LinkState, StoreKind
+
+USER_LIMIT: Final = 1000
+_USER_MINIMUM: Final = 20
+_USER_BUDGET: Final = 1000  # findings whose users are looked for far and wide
+
+Times = dict[str, int | None]
+"""Evidence of the last work on something: what shows it -> ns UTC."""
+
+
+class Knowledge:
+    """Questions about one graph, answered once."""
+
+    def __init__(self, graph: Graph) -> None:
+        """Answer about ``graph``."""
+        self.graph = graph
+        self._user_budget = _USER_BUDGET
+
+    def layer_times(self, layer: Layer | None, place: Place | None) -> Times:
+        """Return what shows when somebody last worked on a layer."""
+        directory = place.directory if place is not None else None
+        return {
+            "record created": created(layer.record) if layer is not None else None,
+            "directory modified": fact(directory, "mtime_ns"),
+            "diff modified": fact(directory, "diff_mtime_ns"),
+        }
+
+    def files_of(self, word: str) -> tuple[str, ...]:
+        """Return the metadata files whose name holds ``word`` (``layers``, ``images``, ``containers``)."""
+        return tuple(path for path in self.graph.metadata if word in path.rpartition("/")[2])
+
+    @cached_property
+    def layers_known(self) -> bool:
+        """Tell whether every file that records layers was read whole, so that a missing record means something."""
+        return self._known("layers")
+
+    @cached_property
+    def images_known(self) -> bool:
+        """Tell whether every file that records images was read whole."""
+        return self._known("images")
+
+    @cached_property
+    def containers_known(self) -> bool:
+        """Tell whether every file that records containers was read whole."""
+        return self._known("containers")
+
+    def _known(self, word: str) -> bool:
+        if any(word in path.rpartition("/")[2] for path in self.missing_files):
+            return False
+        graph = self.graph
+        files = [link for path, link in graph.metadata.items() if word in path.rpartition("/")[2]]
+        homes = {path.rpartition("/")[0] for path in graph.metadata} | {f"{graph.home}-{word}"}
+        hidden = any(graph.unknown(home) for home in homes if word in home)
+        return not hidden and all(link.state is LinkState.PRESENT for link in files)
+
+    @cached_property
+    def cycles(self) -> list[list[str]]:
+        """The circles of recorded parents, each from child to parent. Linear in the number of layers."""
+        layers = self.graph.layers
+        found: list[list[str]] = []
+        done: set[str] = set()
+        for start in layers:
+            path: dict[str, None] = {}
+            current: str | None = start
+            while current is not None and current in layers and current not in done and current not in path:
+                path[current] = None
+                current = layers[current].parent
+            if current is not None and current in path:
+                members = list(path)
+                found.append(members[members.index(current) :])
+            done.update(path)
+        return found
+
+    @cached_property
+    def circular(self) -> frozenset[str]:
+        """Every layer that is its own ancestor: its recorded parent says nothing."""
+        return frozenset(member for cycle in self.cycles for member in cycle)
+
+    @cached_property
+    def needed(self) -> set[str]:
+        """Every layer that an image, a container, a lease or a label reaches."""
+        return self.graph.reach(self.graph.roots())
+
+    @cached_property
+    def missing_files(self) -> dict[str, int]:
+        """Metadata files that are absent although what they should name is there: path -> how much of it."""
+        graph = self.graph
+        if graph.survey.kind is not StoreKind.CONTAINERS_STORAGE or not graph.metadata:
+            return {}
+        owners = Counter(link.path.partition("/")[0] for link in graph.owner_directories)
+        present = {
+            "overlay-layers/layers.json": sum(place.exists for place in graph.places.values()),
+            "overlay-images/images.json": owners["overlay-images"],
+            "overlay-containers/containers.json": owners["overlay-containers"],
+        }
+        homes = {path.partition("/")[0] for path in graph.metadata if path not in present}  # a volatile file stands there
+        return {
+            path: count
+            for path, count in present.items()
+            if count > 0
+            and path not in graph.metadata
+            and not graph.unknown(path)
+            and (path.partition("/")[0] not in homes or path.endswith("layers.json"))
+        }
+
+    @cached_property
+    def traps(self) -> frozenset[str]:
+        """Every layer whose link file is such that an engine which deletes the layer removes ``l/`` itself."""
+        return frozenset(place.layer or place.name for place in self.graph.places.values() if is_trap(place))
+
+    @cached_property
+    def named(self) -> set[str]:
+        """Every layer that another record names: as parent, as an image's layer, as a container's layer."""
+        graph = self.graph
+        found = {layer.parent for layer in graph.layers.values() if layer.parent is not None}
+        found.update(top for image in graph.images.values() for top in image.layers)
+        found.update(container.layer for container in graph.containers.values() if container.layer is not None)
+        return found
+
+    @cached_property
+    def stores_known(self) -> bool:
+        """Tell whether every additional store that this one is said to use was read, so that absence there means something."""
+        named = {link.target for link in self.graph.survey.of_kind(LinkKind.ADDITIONAL_STORE)}
+        return named <= {graph.survey.root for graph in self.graph.additional}
+
+    def used_by(self, layer_id: str) -> tuple[list[str], list[str]]:
+        """Return images and containers that need a layer; not all of them where thousands of findings ask."""
+        if layer_id not in self.needed:
+            return [], []
+        limit = USER_LIMIT if self._user_budget > 0 else _USER_MINIMUM
+        self._user_budget -= 1
+        return self.graph.users(layer_id, limit)
