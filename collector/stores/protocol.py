@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from collector.links import Link, StoreKind, Survey
 from linktrail.clock import Clock
@@ -48,17 +48,23 @@ class WatchPlan:
     items: tuple[WatchItem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What a watch saw: a name in a directory was touched. An event means "look again", never more.
 
-    ``action`` is one of created, removed, moved_in, moved_out, modified, attributes; ``directory`` is absolute.
+    ``action`` is one of created, removed, moved_in, moved_out, modified, attributes; ``directory`` is absolute; ``name`` is empty
+    when it is the directory itself. The two sides of one rename carry the same ``cookie`` (0: none). Deep mode also tells who
+    did it (``pid``, 0: not visible from here) and the ``inode`` concerned; where the number of hard links changed, ``nlink`` is the
+    new one, as read after the change. (A tuple: half a million are made in a second.)
     """
 
     directory: Path
     name: str
     action: str
     is_directory: bool
+    cookie: int = 0
+    pid: int | None = None
+    inode: int | None = None
+    nlink: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

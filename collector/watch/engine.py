@@ -1,0 +1,212 @@
+"""What every watcher does, whatever kernel queue it reads: plans, losses, threads.
+
+``take`` is the only place where anything is decoded, so the draining thread never waits for it. Beside the events it looks, once a
+second, after the roots (``Guard``), after conditions that last (``Standing``) and after the two threads: a dead one is replaced
+on the same kernel queue, which goes on holding what happens meanwhile, and the time of its death is a ``Loss``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from collector.stores.protocol import Change, WatchPlan
+from collector.watch.emitter import Backlog, DrainObserver, RawRead, Source
+from collector.watch.guard import Displaced, Guard, Identity
+from collector.watch.interface import Cause, Loss, Report, WatchBatch
+from collector.watch.limits import Budget
+from collector.watch.standing import RESTATE_SECONDS, Standing
+from collector.watch.watches import Outcome
+from collector.watch.watermark import Watermark, bracket
+from linktrail.clock import Clock, Instant
+from linktrail.errors import WatchError
+
+BACKLOG_BYTES: Final = 64 << 20
+PORTION_BYTES: Final = 4 << 20
+_SLICE_SECONDS: Final = 1.0
+_GONE: Final = (Cause.UNMOUNT, Cause.MOUNT_OVER, Cause.ROOT_REPLACED)
+_DOUBTFUL: Final = frozenset({Cause.OVERFLOW, Cause.THREAD_DEATH, Cause.SUSPENDED})
+
+
+class Engine(ABC):
+    """A watcher without its kernel queue. See ``interface.Watcher`` for what is promised."""
+
+    mode: str
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        budget: Budget | None = None,
+        backlog_bytes: int = BACKLOG_BYTES,
+        restate_seconds: float = RESTATE_SECONDS,
+    ) -> None:
+        """Open the kernel queue. Raises ``WatchError``."""
+        self._clock = clock
+        self._budget = budget or Budget()
+        self._backlog = Backlog(backlog_bytes)
+        self._standing = Standing(restate_seconds)
+        self._plans: dict[Path, WatchPlan] = {}
+        self._doubted: set[Path] = set()
+        self._ready: list[Report] = []
+        self._observer: DrainObserver | None = None
+        self._opened = clock.now()
+        self._watermark = Watermark(self._opened)
+        try:
+            self._source = self._open()
+        except OSError as error:
+            raise WatchError(path=self.mode, what=f"the kernel refuses a queue: {error.strerror} ({self._budget.words()})") from error
+        self._guard = Guard(self._opened)
+
+    @property
+    @abstractmethod
+    def watches(self) -> int:
+        """Number of kernel watches held."""
+
+    @property
+    @abstractmethod
+    def covered(self) -> frozenset[Path]:
+        """The planned directories that are watched now."""
+
+    @property
+    def uncovered(self) -> tuple[Path, ...]:
+        """The planned directories that are not watched although they should be."""
+        return self._standing.paths()
+
+    def start(self) -> None:
+        """Begin to drain. Raises ``WatchError`` where no thread can be started."""
+        if self._observer is None:
+            self._observer = self._launch()
+
+    def cover(self, plan: WatchPlan) -> None:
+        """Make the watches below ``plan.root`` equal ``plan``."""
+        now = self._clock.now()
+        root, verify = plan.root, plan.root in self._doubted
+        since = now if root not in self._plans else self._guard.seen
+        self._plans[root] = plan
+        outcome = self._claim(plan, now, verify=verify)
+        if outcome.root is None and not outcome.refused:
+            self._release(root)
+            self._guard.forget(root)
+            if not any(root == path or path in root.parents for path in self._standing.paths(*_GONE)):
+                self._ready += self._standing.begin(Cause.ROOT_REPLACED, root, "the root is gone", (root,), since=since, now=now)
+            return
+        self._doubted.discard(root)
+        if outcome.root is not None:
+            self._guard.keep(root, outcome.root, (item.path for item in plan.items))
+            self._ready += self._standing.end(root, now, *_GONE)
+        self._settle(Cause.WATCH_BUDGET, root, outcome.beyond, self._budget_words(plan, outcome), now)
+        self._settle(Cause.UNREADABLE, root, [path for path, _ in outcome.refused], _refused_words(outcome), now)
+
+    def uncover(self, root: Path) -> None:
+        """Give up all watches of the plan with this root."""
+        self._release(root)
+        self._guard.forget(root)
+        self._plans.pop(root, None)
+        self._doubted.discard(root)
+        self._ready += self._standing.end(root, self._clock.now())
+
+    def take(self, timeout_seconds: float) -> list[Report]:
+        """Return what happened, in order; wait up to ``timeout_seconds`` for the first."""
+        reports, self._ready = self._ready, []
+        remaining = 0.0 if reports else timeout_seconds
+        while True:
+            for event in self._backlog.collect(min(remaining, _SLICE_SECONDS), PORTION_BYTES):
+                self._add(reports, self._decode(event) if isinstance(event, RawRead) else [event.loss])
+            self._add(reports, self._look_around())
+            remaining -= _SLICE_SECONDS
+            if reports or remaining <= 0:
+                return reports
+
+    def stop(self) -> None:
+        """End the threads and close the descriptors."""
+        if self._observer is not None:
+            self._observer.finish()
+            self._observer = None
+        self._close()
+        self._guard.close()
+
+    @abstractmethod
+    def _open(self) -> Source:
+        """Open the kernel queue. Raises ``OSError``."""
+
+    @abstractmethod
+    def _close(self) -> None:
+        """Close the kernel queue; twice is no harm."""
+
+    @abstractmethod
+    def _claim(self, plan: WatchPlan, now: Instant, *, verify: bool) -> Outcome:
+        """Set the watches of ``plan``."""
+
+    @abstractmethod
+    def _release(self, path: Path) -> None:
+        """Give up the watches at ``path`` and below, and deliver nothing more of them: the path is not true any more."""
+
+    @abstractmethod
+    def _identities(self) -> Mapping[Path, Identity]:
+        """Return which directory is watched at each path."""
+
+    @abstractmethod
+    def _decode(self, raw: RawRead) -> list[Report]:
+        """Turn what was read into changes and losses, in order."""
+
+    def _batch(self, changes: list[Change], raw: RawRead) -> list[Report]:
+        return [WatchBatch(tuple(changes), raw.after, raw.before)] if changes else []
+
+    def _add(self, reports: list[Report], found: Sequence[Report]) -> None:
+        reports += found
+        if any(isinstance(report, Loss) and report.cause in _DOUBTFUL for report in found):
+            self._doubted |= self._plans.keys()
+
+    def _look_around(self) -> list[Report]:
+        now = self._clock.now()
+        found: list[Report] = list(self._revive(now))
+        if self._guard.due(now):
+            for displaced in self._guard.look(now, self._identities):
+                found += self._displaced(displaced, now)
+            found += self._standing.due(now)
+        return found
+
+    def _displaced(self, displaced: Displaced, now: Instant) -> list[Loss]:
+        path = displaced.path
+        self._release(path)
+        found = []
+        for root in [root for root in self._plans if root == path or root in path.parents]:
+            self._doubted.add(root)
+            found += self._standing.widen(displaced.cause, root, f"{path}: {displaced.message}", (path,), since=displaced.since, now=now)
+        return found
+
+    def _settle(self, cause: Cause, root: Path, paths: Sequence[Path], message: str, now: Instant) -> None:
+        if paths:
+            self._ready += self._standing.begin(cause, root, message, paths, since=now, now=now)
+        else:
+            self._ready += self._standing.end(root, now, cause)
+
+    def _budget_words(self, plan: WatchPlan, outcome: Outcome) -> str:
+        return f"{len(outcome.beyond)} of {len(plan.items)} directories are beyond the watch budget: {self._budget.words()}"
+
+    def _launch(self) -> DrainObserver:
+        observer = DrainObserver(self.mode, source=self._source, watermark=self._watermark, backlog=self._backlog, clock=self._clock)
+        try:
+            observer.start()
+        except (RuntimeError, OSError) as error:
+            observer.finish()
+            raise WatchError(path=self.mode, what=f"no thread to drain the queue: {error}") from error
+        return observer
+
+    def _revive(self, now: Instant) -> list[Loss]:
+        """Replace dead threads on the same kernel queue, and state since when they may have missed something."""
+        observer = self._observer
+        ailing = observer.ailing() if observer is not None else None
+        if observer is None or ailing is None:
+            return []
+        observer.finish()
+        self._observer = self._launch()
+        return [Loss(Cause.THREAD_DEATH, f"{ailing}; it was started again", *bracket(observer.sure, now))]
+
+
+def _refused_words(outcome: Outcome) -> str:
+    reasons = sorted({reason for _, reason in outcome.refused})
+    return f"{len(outcome.refused)} directories may not be watched: {', '.join(reasons)}"

@@ -1,0 +1,136 @@
+"""The inotify system calls, and nothing above them (inotify(7)).
+
+One descriptor, CLOEXEC and NONBLOCK. Watches are set through an already opened directory (``/proc/self/fd/N``), so that a link
+planted at any step of the path leads nowhere. A watch neither opens nor changes what it watches, and does not keep a filesystem from
+being unmounted; IN_EXCL_UNLINK spares the events of files that are unlinked but still open.
+
+Record: ``struct inotify_event {int wd; u32 mask, cookie, len; char name[len]}``, the name padded with null bytes. The kernel leaves
+out an event equal to the last one still unread, never another. Watch descriptors are not used again within one instance.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from fcntl import ioctl
+from termios import FIONREAD
+from typing import Final
+
+from collector.stores.protocol import Purpose
+
+IN_MODIFY: Final = 0x2
+IN_ATTRIB: Final = 0x4
+IN_MOVED_FROM: Final = 0x40
+IN_MOVED_TO: Final = 0x80
+IN_CREATE: Final = 0x100
+IN_DELETE: Final = 0x200
+IN_DELETE_SELF: Final = 0x400
+IN_MOVE_SELF: Final = 0x800
+IN_UNMOUNT: Final = 0x2000
+IN_Q_OVERFLOW: Final = 0x4000
+IN_IGNORED: Final = 0x8000
+IN_ONLYDIR: Final = 0x0100_0000
+IN_DONT_FOLLOW: Final = 0x0200_0000
+IN_EXCL_UNLINK: Final = 0x0400_0000
+IN_ISDIR: Final = 0x4000_0000
+
+_NAMES: Final = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
+_SELF: Final = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK
+
+MASKS: Final[dict[Purpose, int]] = {
+    Purpose.METADATA: _SELF | _NAMES | IN_MODIFY | IN_ATTRIB,  # bolt files are rewritten in place and never closed
+    Purpose.PLUMBING: _SELF | _NAMES,
+    Purpose.LAYER: _SELF | _NAMES | IN_MODIFY | IN_ATTRIB,  # link and lower are written in place
+}
+"""What is asked for, by purpose. Opening, reading and closing are never asked for: our own surveys would come back as events."""
+
+_WORDS: Final = {
+    IN_CREATE: "created",
+    IN_DELETE: "removed",
+    IN_MOVED_TO: "moved_in",
+    IN_MOVED_FROM: "moved_out",
+    IN_MODIFY: "modified",
+    IN_ATTRIB: "attributes",
+}
+ACTIONS: Final[dict[int, tuple[str, bool]]] = {bit | flag: (word, bool(flag)) for bit, word in _WORDS.items() for flag in (0, IN_ISDIR)}
+"""Mask of a record about a name -> (action of ``Change``, whether it is a directory)."""
+
+READ_BYTES: Final = 1 << 20
+_HEADER: Final = struct.Struct("=iIII")
+_IN_CLOEXEC: Final = os.O_CLOEXEC
+_IN_NONBLOCK: Final = os.O_NONBLOCK
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Inotify:
+    """One inotify instance. Raises ``OSError`` (EMFILE: fs.inotify.max_user_instances or open files used up)."""
+
+    def __init__(self) -> None:
+        """Open the descriptor."""
+        self.fd: int = _libc.inotify_init1(_IN_CLOEXEC | _IN_NONBLOCK)
+        if self.fd < 0:
+            raise _error()
+        self._count = array("i", [0])
+
+    def add(self, path: str, mask: int) -> int:
+        """Watch the directory at ``path``; return its watch descriptor, the old one (with the new mask) if it is watched already.
+
+        Raises ``OSError``; ENOSPC means that fs.inotify.max_user_watches is used up.
+        """
+        descriptor: int = _libc.inotify_add_watch(self.fd, os.fsencode(path), ctypes.c_uint32(mask))
+        if descriptor < 0:
+            raise _error(path)
+        return descriptor
+
+    def add_open(self, directory: int, mask: int) -> int:
+        """Watch the open directory ``directory`` (O_PATH is enough). Raises as ``add``."""
+        return self.add(f"/proc/self/fd/{directory}", mask)
+
+    def remove(self, descriptor: int) -> None:
+        """Give up a watch; IN_IGNORED follows what is queued of it. Not an error when the kernel removed it before."""
+        if _libc.inotify_rm_watch(self.fd, descriptor) < 0 and ctypes.get_errno() != errno.EINVAL:
+            raise _error()
+
+    def pending(self) -> int:
+        """Return how many bytes are queued."""
+        ioctl(self.fd, FIONREAD, self._count)
+        return self._count[0]
+
+    def read(self, pending: int) -> bytes:
+        """Return whole records, at most the ``pending`` bytes asked for (and 1 MiB); nothing when the queue is empty."""
+        try:
+            return os.read(self.fd, min(pending, READ_BYTES))
+        except BlockingIOError:
+            return b""
+
+    @staticmethod
+    def units(data: bytes) -> int:
+        """Return the part of ``pending`` that ``data`` was: its length."""
+        return len(data)
+
+    def close(self) -> None:
+        """Close the descriptor and with it every watch; twice is no harm."""
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def records(data: bytes) -> Iterator[tuple[int, int, int, str]]:
+    """Yield (watch descriptor, mask, cookie, name) of the records in ``data``."""
+    unpack, size, decode = _HEADER.unpack_from, _HEADER.size, os.fsdecode
+    position, end = 0, len(data)
+    while position < end:
+        descriptor, mask, cookie, length = unpack(data, position)
+        position += size
+        name = decode(data[position : position + length].rstrip(b"\0")) if length else ""
+        position += length
+        yield descriptor, mask, cookie, name
+
+
+def _error(path: str | None = None) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), path)
