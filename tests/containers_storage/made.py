@@ -8,7 +8,9 @@ import itertools
 import json
 import os
 import stat
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,26 @@ def survey(root: Path, **options: Any) -> Survey:
 def problem_paths(found: Survey) -> set[str]:
     """Return the paths that could not be read."""
     return set(found.unread)
+
+
+@contextmanager
+def open_place() -> Iterator[Path]:
+    """Make a directory that any user can enter, of our own: pytest's are closed to others, and their parents are not ours to open."""
+    with tempfile.TemporaryDirectory() as where:
+        Path(where).chmod(0o755)
+        yield Path(where)
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Act as a user without privileges (needs root)."""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def paths_below(root: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from collector import safe, safe_json
 from collector.links import LinkState
 from linktrail.errors import NoStoreError, StoreUnreadableError
+from tests.containers_storage.made import as_nobody, open_place
 from tests.needs import need
 
 
@@ -158,22 +159,16 @@ def test_access_times_are_spared(tmp_path: Path) -> None:
     assert tmp_path.stat().st_atime_ns == 1
 
 
-def test_a_file_of_somebody_else_is_read_all_the_same(tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_read_all_the_same() -> None:
     """Where the kernel refuses O_NOATIME, the file is read without it."""
     need("root")
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "file").chmod(0o644)
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(0o755)
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        descriptor = safe._open(str(tmp_path / "file"), 0, None)
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
-    assert os.read(descriptor, 10) == b"x"
-    os.close(descriptor)
+    with open_place() as place:
+        (place / "file").write_text("x")
+        (place / "file").chmod(0o644)
+        with as_nobody(), safe.open_root(place) as root:
+            with pytest.raises(PermissionError):
+                os.open(place / "file", os.O_RDONLY | os.O_NOATIME)
+            assert root.read("file", 10).data == b"x"
 
 
 def test_the_root_alone_may_be_a_link(tmp_path: Path) -> None:
@@ -202,20 +197,13 @@ def test_a_root_that_is_none(tmp_path: Path) -> None:
             safe.open_root(tmp_path / root)
 
 
-def test_a_root_without_permission(tmp_path: Path) -> None:
+def test_a_root_without_permission() -> None:
     """A root that this user may not enter is unreadable, which is not the same as absent."""
     need("root")
-    (tmp_path / "closed").mkdir(mode=0o700)
-    for directory in (tmp_path, *tmp_path.parents[:3]):
-        directory.chmod(0o755)
-    os.setegid(65534)
-    os.seteuid(65534)
-    try:
-        with pytest.raises(StoreUnreadableError, match="permission denied"):
-            safe.open_root(tmp_path / "closed")
-    finally:
-        os.seteuid(0)
-        os.setegid(0)
+    with open_place() as place:
+        (place / "closed").mkdir(mode=0o700)
+        with as_nobody(), pytest.raises(StoreUnreadableError, match="permission denied"):
+            safe.open_root(place / "closed")
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from collector.links import Link, LinkKind, LinkState
 from collector.safe import Directory, Entry, kind_of
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.overlay import read_temporaries
-from collector.stores.containers_storage.parts import Earlier, Part, Place, impostor, problem, read_owned_directory
+from collector.stores.containers_storage.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
 from collector.stores.containers_storage.records import ContainerRecord
 
 _USERDATA: Final = "userdata"
@@ -24,7 +24,7 @@ _BUILDAH_FILE: Final = "buildah.json"
 _Read = Callable[[Directory, Entry, str], Part | None]
 
 
-def read_data(root: Directory, containers: Mapping[str, ContainerRecord], earlier: Earlier) -> dict[str, Part]:
+def read_data(root: Directory, containers: Mapping[str, ContainerRecord], wanted: Wanted) -> dict[str, Part]:
     """Read the data files of layers, images and containers, and who owns a directory."""
 
     def of_container(parent: Directory, entry: Entry, path: str) -> Part | None:
@@ -32,14 +32,14 @@ def read_data(root: Directory, containers: Mapping[str, ContainerRecord], earlie
         return _read_owner(parent, entry, path, lambda opened: _in_container(opened, entry.name, path, record))
 
     return {
-        **_read_each(root, layout.LAYERS, _of_layer, earlier),
-        **_read_layer_temporaries(root),
-        **_read_each(root, layout.IMAGES, _of_image, earlier),
-        **_read_each(root, layout.CONTAINERS, of_container, earlier),
+        **_read_each(root, layout.LAYERS, _of_layer, wanted),
+        **(_read_layer_temporaries(root) if wanted.paths is None else {}),
+        **_read_each(root, layout.IMAGES, _of_image, wanted),
+        **_read_each(root, layout.CONTAINERS, of_container, wanted),
     }
 
 
-def _read_each(root: Directory, place: str, read: _Read, earlier: Earlier) -> dict[str, Part]:
+def _read_each(root: Directory, place: str, read: _Read, wanted: Wanted) -> dict[str, Part]:
     try:
         opened = root.directory(place)
     except FileNotFoundError:
@@ -56,7 +56,7 @@ def _read_each(root: Directory, place: str, read: _Read, earlier: Earlier) -> di
             parts[place] = problem(place, f"more than {len(listing.entries)} entries")
         for entry in listing.entries:
             path = f"{place}/{entry.name}"
-            part = earlier.part(path) or read(opened, entry, path)
+            part = read(opened, entry, path) if wanted.has(path) else None
             if part is not None:
                 parts[path] = part
         return parts

@@ -13,13 +13,13 @@ from typing import Any, Final
 from collector.links import Link, LinkKind, LinkState
 from collector.safe import Content, Directory, Entry
 from collector.stores.containers_storage import layout
-from collector.stores.containers_storage.parts import Earlier, Part, Place, impostor, problem, read_owned_directory
+from collector.stores.containers_storage.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
 from collector.stores.protocol import Progress
 
 _EVERY: Final = 256
 
 
-def read_overlay(root: Directory, recorded: Collection[str], earlier: Earlier, progress: Progress) -> dict[str, Part]:
+def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, progress: Progress) -> dict[str, Part]:
     """Read ``overlay/``; ``recorded`` are the layer ids of the metadata, which also names that look like no layer can have."""
     try:
         overlay = root.directory(layout.OVERLAY)
@@ -38,15 +38,16 @@ def read_overlay(root: Directory, recorded: Collection[str], earlier: Earlier, p
         for done, entry in enumerate(listing.entries):
             if done % _EVERY == 0:
                 progress("layers", done, len(listing.entries))
+            path = f"{layout.OVERLAY}/{entry.name}"
             if entry.name == layout.SHORT_LINKS:
-                parts |= _read_short_links(overlay, earlier)
+                parts |= _read_short_links(overlay, wanted)
+            elif not wanted.has(path):
+                continue
             elif entry.name in (layout.STAGING, layout.TEMPDIRS):
-                parts |= read_temporaries(overlay, entry.name, f"{layout.OVERLAY}/{entry.name}")
-            else:
-                path = f"{layout.OVERLAY}/{entry.name}"
-                part = earlier.part(path) or _read_entry(overlay, entry, path, recorded)
-                if part is not None:
-                    parts[path] = part
+                parts |= read_temporaries(overlay, entry.name, path)
+            elif (part := _read_entry(overlay, entry, path, recorded)) is not None:
+                parts[path] = part
+        _look_again_at_dangling(overlay, parts, wanted)
         return parts
 
 
@@ -145,7 +146,7 @@ def _problems(path: str, content: Content) -> tuple[Any, ...]:
     return problem(path, content.error).problems if content.error else ()
 
 
-def _read_short_links(overlay: Directory, earlier: Earlier) -> dict[str, Part]:
+def _read_short_links(overlay: Directory, wanted: Wanted) -> dict[str, Part]:
     place = f"{layout.OVERLAY}/{layout.SHORT_LINKS}"
     try:
         opened = overlay.directory(layout.SHORT_LINKS)
@@ -163,10 +164,18 @@ def _read_short_links(overlay: Directory, earlier: Earlier) -> dict[str, Part]:
             parts[place] = problem(place, f"more than {len(listing.entries)} entries")
         for entry in listing.entries:
             path = f"{place}/{entry.name}"
-            part = earlier.part(path) or _read_short_link(opened, entry, path)
-            if part is not None:
+            known = path in wanted.earlier
+            if known and not wanted.has(path):
+                continue
+            part = _read_short_link(opened, entry, path)
+            if part is not None and (known or _of_wanted_layer(part, wanted)):
                 parts[path] = part
         return parts
+
+
+def _of_wanted_layer(part: Part, wanted: Wanted) -> bool:
+    """Tell whether a new short link belongs to what is being read: all, or a layer that changed."""
+    return wanted.paths is None or any(wanted.has(f"{layout.OVERLAY}/{link.layer_id}") for link in part.links)
 
 
 def _read_short_link(links: Directory, entry: Entry, path: str) -> Part | None:
@@ -183,6 +192,33 @@ def _read_short_link(links: Directory, entry: Entry, path: str) -> Part | None:
     formed = layer is not None and layout.is_short_name(entry.name)
     state = LinkState.PRESENT if formed else LinkState.MALFORMED
     return Part((Link(LinkKind.SHORT_LINK, entry.name, path, target, state, layer, entry.inode),))
+
+
+def _look_again_at_dangling(overlay: Directory, parts: dict[str, Part], wanted: Wanted) -> None:
+    """Make sure of each short link to a layer that was not listed: the layer may have come since, the link may have gone.
+
+    A link that is there before and after its layer was looked for in vain does dangle.
+    """
+    links = [link for part in parts.values() for link in part.links if link.kind is LinkKind.SHORT_LINK and link.layer_id]
+    for link in links:
+        layer = link.layer_id or ""
+        path = f"{layout.OVERLAY}/{layer}"
+        if path in parts or (path in wanted.earlier and not wanted.has(path)):
+            continue
+        part = _read_entry(overlay, Entry(layer, "directory", 0), path, ())
+        if part is not None:
+            parts[path] = part
+        elif not _short_link_stands(overlay, link.subject):
+            del parts[link.path]
+
+
+def _short_link_stands(overlay: Directory, name: str) -> bool:
+    try:
+        with overlay.directory(layout.SHORT_LINKS) as links:
+            links.readlink(name)
+    except OSError:
+        return False
+    return True
 
 
 def _read_temporary(parent: Directory, name: str, path: str) -> Part | None:

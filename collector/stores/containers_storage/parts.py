@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from collector.links import Link, LinkKind, LinkState, Problem
@@ -23,18 +23,26 @@ Parts = Mapping[str, Part]
 """Parts by their path, relative to the root of the store."""
 
 
-class Earlier(NamedTuple):
-    """What an earlier reading found, and the paths of it that are to be read again."""
+class Wanted(NamedTuple):
+    """Which places to read: all of them, or (``paths``) those that changed since the ``earlier`` reading.
 
-    parts: Parts
-    again: Collection[str]
+    Reading again reads nothing else: a name that came or went outside ``paths`` stays as it was read, because its record was
+    not read at the same time.
+    """
 
-    def part(self, path: str) -> Part | None:
-        """Return the earlier part at ``path`` that still stands, if any."""
-        return None if path in self.again else self.parts.get(path)
+    earlier: Parts
+    paths: frozenset[str] | None = None
+
+    def has(self, path: str) -> bool:
+        """Tell whether the place at ``path`` is to be read."""
+        return self.paths is None or path in self.paths
+
+    def kept(self) -> dict[str, Part]:
+        """Return the earlier parts that stand."""
+        return {path: part for path, part in self.earlier.items() if not self.has(path)}
 
 
-NOTHING_EARLIER: Final = Earlier({}, ())
+EVERYTHING: Final = Wanted({})
 
 
 def problem(path: str, error: OSError | str) -> Part:

@@ -2,12 +2,11 @@
 
 Everything is read through one descriptor of the root: the metadata files, then the directories, then the metadata files
 again. What changed between the two readings is read anew, and only that, so that each round takes milliseconds where the first
-took longer: an engine that writes without pause cannot keep up with it. A reading is accepted when
+took longer: an engine that writes without pause cannot keep ahead of it. A reading is accepted when
 
 * no metadata file changed since before the directories were read, or
-* files changed, but whatever object changed in them agrees with what is on disk now (a complete layer record has its
-  directory, no directory is without its record, what a record refers to is recorded). All other objects had the same record before
-  and after their directory was read, so a contradiction among those is damage, not a race.
+* files changed, but every object that changed in them is whole or gone on disk (``agreement``). All other objects had the
+  same record before and after they were read, so a contradiction among those is damage, not a race.
 
 So a survey never mixes two instants of one object, and a recorder under a steady writer makes progress. There is no
 reading accepted "as far as it got": after ``ROUNDS`` rounds of fresh contradictions it raises ``StoreUnstableError``, the
@@ -24,13 +23,13 @@ from typing import Any, Final
 from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Problem, StoreKind, Survey
 from collector.safe import Directory, Root, open_root, words
 from collector.stores.containers_storage import layout
+from collector.stores.containers_storage.agreement import contradictions, paths_of
 from collector.stores.containers_storage.attribution import Owners, owners
 from collector.stores.containers_storage.data_files import read_data
-from collector.stores.containers_storage.metadata import Key, Metadata, read_metadata
+from collector.stores.containers_storage.metadata import Metadata, read_metadata
 from collector.stores.containers_storage.overlay import read_overlay
-from collector.stores.containers_storage.parts import NOTHING_EARLIER, Earlier, Part
+from collector.stores.containers_storage.parts import EVERYTHING, Part, Wanted
 from collector.stores.containers_storage.record_links import record_links
-from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord
 from collector.stores.protocol import Progress
 from linktrail.clock import Clock
 from linktrail.errors import NoStoreError, StoreUnreadableError, StoreUnstableError
@@ -87,81 +86,23 @@ def read_store(root: Path, *, clock: Clock, progress: Progress, additional: Iter
 
 def _settled(opened: Root, root: Path, progress: Progress) -> tuple[Metadata, dict[str, Part]]:
     metadata = read_metadata(opened)
-    parts = _read_parts(opened, metadata, NOTHING_EARLIER, progress)
+    parts = _read_parts(opened, metadata, EVERYTHING, progress)
     for _ in range(ROUNDS):
         now = read_metadata(opened, metadata)
         if now is metadata:
             return metadata, parts
         changed = now.changed_since(metadata)
         doubtful = contradictions(metadata, parts) | contradictions(now, parts)
-        parts = _read_parts(opened, now, Earlier(parts, _paths(changed | doubtful)), progress)
+        parts = _read_parts(opened, now, Wanted(parts, paths_of(changed | doubtful, parts)), progress)
         metadata = now
         if not changed & contradictions(metadata, parts):
             return metadata, parts
     raise StoreUnstableError(root=root, attempts=ROUNDS + 1)
 
 
-def _read_parts(opened: Root, metadata: Metadata, earlier: Earlier, progress: Progress) -> dict[str, Part]:
-    overlay = read_overlay(opened, metadata.layers.keys(), earlier, progress)
-    return {**overlay, **read_data(opened, metadata.containers, earlier)}
-
-
-def contradictions(metadata: Metadata, parts: Mapping[str, Part]) -> set[Key]:
-    """Return the objects that are half there: damage if it stays so, else a change in progress."""
-    return {
-        *((LayerRecord, layer) for layer in _half_layers(metadata, parts)),
-        *((ImageRecord, image) for image in _half_images(metadata, parts)),
-        *((ContainerRecord, container) for container in _half_containers(metadata, parts)),
-    }
-
-
-def _half_layers(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
-    layers = metadata.layers
-    for layer in layers.values():
-        whole = f"{layout.OVERLAY}/{layer.id}" in parts and (not layer.parent or layer.parent in layers)
-        if not whole and not layer.incomplete:
-            yield layer.id
-    for part in parts.values():
-        for link in part.links:
-            if link.kind is LinkKind.LAYER_DIRECTORY and link.subject not in layers:
-                yield link.subject
-
-
-def _half_images(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
-    for image in metadata.images.values():
-        files = {f"{layout.IMAGES}/{image.id}/{layout.data_file_name(item)}" for item in image.big_data}
-        if (image.layer and image.layer not in metadata.layers) or not files <= _paths_in(parts, f"{layout.IMAGES}/{image.id}"):
-            yield image.id
-    yield from _unrecorded(parts, layout.IMAGES, metadata.images)
-
-
-def _half_containers(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[str]:
-    for container in metadata.containers.values():
-        layer, image = container.layer, container.image
-        if (layer and layer not in metadata.layers) or (image and image not in metadata.images):
-            yield container.id
-    yield from _unrecorded(parts, layout.CONTAINERS, metadata.containers)
-
-
-def _unrecorded(parts: Mapping[str, Part], place: str, records: Mapping[str, Any]) -> Iterator[str]:
-    for path, part in parts.items():
-        if path.startswith(f"{place}/"):
-            yield from (link.subject for link in part.links if link.kind is LinkKind.OWNER_DIRECTORY and link.subject not in records)
-
-
-def _paths_in(parts: Mapping[str, Part], path: str) -> set[str]:
-    return {link.path for link in parts[path].links} if path in parts else set()
-
-
-def _paths(keys: Iterable[Key]) -> set[str]:
-    """Return the paths of all that belongs to these objects."""
-    found: set[str] = set()
-    for kind, name in keys:
-        if kind is LayerRecord:
-            found |= {f"{layout.OVERLAY}/{name}", f"{layout.LAYERS}/{name}", f"{layout.LAYERS}/{name}{layout.TAR_SPLIT}"}
-        else:
-            found.add(f"{layout.IMAGES if kind is ImageRecord else layout.CONTAINERS}/{name}")
-    return found
+def _read_parts(opened: Root, metadata: Metadata, wanted: Wanted, progress: Progress) -> dict[str, Part]:
+    overlay = read_overlay(opened, metadata.layers.keys(), wanted, progress)
+    return {**wanted.kept(), **overlay, **read_data(opened, metadata.containers, wanted)}
 
 
 def _all_links(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[Link]:
