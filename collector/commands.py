@@ -1,0 +1,86 @@
+"""The collector's verbs: ``linktrail check`` (look once, no history) and ``linktrail collect`` (record into the spool)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linktrail.clock import SystemClock
+from linktrail.durations import parse_duration
+from linktrail.errors import NoStoreFoundError
+
+Roots = Annotated[list[Path] | None, typer.Argument(metavar="[ROOT]...", help="Storage roots (graphroot); found when none is named.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+MinimumAge = Annotated[
+    str | None, typer.Option("--min-age", metavar="DURATION", help="How old a thing must be to be a leak (0, 10m, 24h); default: per code.")
+]
+AdditionalStores = Annotated[
+    list[Path] | None, typer.Option("--additional-store", metavar="PATH", help="A read-only image store that the store uses; repeatable.")
+]
+StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")]
+
+
+def check(
+    roots: Roots = None,
+    *,
+    contents: Annotated[bool, typer.Option("--contents", help="Also compare the files of every layer with its tar-split (slow).")] = False,
+    min_age: MinimumAge = None,
+    additional_store: AdditionalStores = None,
+    as_json: AsJson = False,
+) -> int:
+    """Look at stores once and name what leaks and what is broken. Needs no history, changes nothing.
+
+    Exit code 0: healthy. 4: findings. 10: no store there. 1: something could not be read.
+
+    Example: linktrail check /var/lib/containers/storage
+    """
+    from collector.check import run_check  # noqa: PLC0415 - --help must not wait for it
+    from collector.check_view import progress_on, render  # noqa: PLC0415 - likewise
+
+    with progress_on(sys.stderr, quiet=as_json) as progress:
+        report = run_check(
+            chosen_roots(roots),
+            contents=contents,
+            min_age=None if min_age is None else parse_duration(min_age, "--min-age"),
+            additional_stores=additional_store or [],
+            clock=SystemClock(),
+            progress=progress,
+        )
+    if as_json:
+        sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
+    else:
+        render(report, sys.stdout)
+    return report.exit_code
+
+
+def collect(
+    roots: Roots = None,
+    *,
+    state: StateOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Read the stores once, seal what is new, and end.")] = False,
+    cluster: Annotated[str, typer.Option(envvar="LINKTRAIL_CLUSTER", help="Name of the cluster.")] = "",
+    node: Annotated[str | None, typer.Option(envvar="LINKTRAIL_NODE", help="Name of this node (default: the host's name).")] = None,
+    min_age: MinimumAge = None,
+) -> int:
+    """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM)."""
+    from collector.program import Options  # noqa: PLC0415 - --help must not wait for it
+    from collector.program import collect as run
+
+    options = Options.of(cluster=cluster, node=node, once=once, min_age=None if min_age is None else parse_duration(min_age, "--min-age"))
+    return run(chosen_roots(roots), state, options)
+
+
+def chosen_roots(roots: list[Path] | None) -> list[Path]:
+    """Return ``roots``, or the stores of this machine. Raises ``NoStoreFoundError`` when there is none."""
+    if roots:
+        return roots
+    from collector.stores import find_stores, usual_roots  # noqa: PLC0415 - --help must not wait for it
+
+    found = [root for _, root in find_stores()]
+    if not found:
+        raise NoStoreFoundError(looked=", ".join(str(root) for root in usual_roots()))
+    return found
