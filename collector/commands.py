@@ -67,20 +67,19 @@ def collect(
     min_age: MinimumAge = None,
 ) -> int:
     """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM)."""
-    from collector.program import Options  # noqa: PLC0415 - --help must not wait for it
-    from collector.program import collect as run
+    from collector import program  # noqa: PLC0415 - --help must not wait for it
 
-    options = Options.of(cluster=cluster, node=node, once=once, min_age=None if min_age is None else parse_duration(min_age, "--min-age"))
-    return run(chosen_roots(roots), state, options)
+    age = None if min_age is None else parse_duration(min_age, "--min-age")
+    return program.collect(chosen_roots(roots), state, program.Options.of(cluster=cluster, node=node, once=once, min_age=age))
 
 
 def chosen_roots(roots: list[Path] | None) -> list[Path]:
     """Return ``roots``, or the stores of this machine. Raises ``NoStoreFoundError`` when there is none."""
     if roots:
         return roots
-    from collector.stores import find_stores, usual_roots  # noqa: PLC0415 - --help must not wait for it
+    from collector.stores import find_stores, looked_at  # noqa: PLC0415 - --help must not wait for it
 
-    found = [root for _, root in find_stores()]
+    found = [store.root for store in find_stores()]
     if not found:
-        raise NoStoreFoundError(looked=", ".join(str(root) for root in usual_roots()))
+        raise NoStoreFoundError(looked=", ".join(str(root) for root in looked_at()))
     return found

@@ -76,6 +76,12 @@ class StateUnusableError(LinktrailError):
     hint = "Name a writable one: --state DIR (or LINKTRAIL_STATE)."
 
 
+class ProgramFailedError(LinktrailError):
+    """linktrail {verb} ended with code {code}: {words}"""
+
+    hint = "All it said is in {log}."
+
+
 # --- stores ---------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +167,15 @@ class SpoolLockedError(SpoolError):
     hint = "Stop that collector, or give this one its own --state directory."
 
 
+class SpoolRewoundError(SpoolError):
+    """Spool {path} went back in time: {what}"""
+
+    hint = (
+        "Was it restored from a copy? Stop the collector and move spool.json away: the spool then counts as a new one, "
+        "and its batches are taken from the start, without doubling those already there."
+    )
+
+
 class WatchError(LinktrailError):
     """Cannot watch {path}: {what}"""
 
@@ -218,3 +233,15 @@ class QueryRefusedError(QueryError):
 
 class QueryLimitError(QueryError):
     """The query was stopped: {what}"""
+
+
+class UnknownSubjectError(QueryError):
+    """Nothing is recorded about {name}"""
+
+    hint = "Name a layer, image, container or short link (6 characters of its id are enough), or a path in a store."
+
+
+class AmbiguousSubjectError(UsageError):
+    """{name} can mean {count} things: {candidates}"""
+
+    hint = "Give more characters of the id."

@@ -34,6 +34,11 @@ def archive(name: str) -> Path:
     raise FileNotFoundError(f"fixture {name}: none of {', '.join(str(candidate) for candidate in candidates)}")
 
 
+def archived(name: str) -> bool:
+    """Tell whether fixture ``name`` ships with the tests (so that nothing else is needed)."""
+    return any((DATA / family / f"{name.rpartition('/')[2]}.tar.gz").is_file() for family in ("containers-storage", "docker", "containerd"))
+
+
 def unpack(name: str, where: Path) -> Path:
     """Unpack fixture ``name`` below ``where`` and return the root of the store in it."""
     source = archive(name)
@@ -52,6 +57,7 @@ def store_root(where: Path) -> Path:
     """Return the directory below ``where`` that is the store's root, by its structure."""
     marks = ("overlay-layers", "io.containerd.metadata.v1.bolt", "image")
     for directory, names, _ in os.walk(where):
+        names.sort()  # "root" before "runroot", which has an overlay-layers of its own
         if any(mark in names for mark in marks):
             return Path(directory)
     raise FileNotFoundError(f"no store below {where}")
