@@ -126,8 +126,8 @@ class Graph:
             todo.extend(self._named_below(layer_id))
         return found
 
-    def users(self, layer_id: str, limit: int) -> tuple[list[str], list[str]]:
-        """Return the images and the containers whose chain holds ``layer_id`` (at most ``limit`` layers are looked at)."""
+    def users(self, layer_id: str, limit: int) -> tuple[list[str], list[str], int]:
+        """Return the images and the containers whose chain holds ``layer_id``, and how many layers were looked at (to ``limit``)."""
         images, containers = self.tops()
         found_images: list[str] = []
         found_containers: list[str] = []
@@ -140,7 +140,7 @@ class Graph:
                 if child not in seen:
                     seen.add(child)
                     todo.append(child)
-        return sorted(set(found_images)), sorted(set(found_containers))
+        return sorted(set(found_images)), sorted(set(found_containers)), len(seen)
 
     def tops(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """Return {top layer: images} and {writable layer: containers}."""

@@ -264,5 +264,5 @@ def _word(name: str) -> str:
 
 
 def _join(names: Collection[str], limit: int = 5) -> str:
-    shown = [_word(name) for name in sorted(names)]
-    return ", ".join(shown[:limit]) + (f" and {len(shown) - limit} more" if len(shown) > limit else "")
+    shown = [_word(name) for name in sorted(names)[:limit]]
+    return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -60,8 +60,8 @@ def short(identifier: str) -> str:
 
 def listed(identifiers: Collection[str], limit: int = 3) -> str:
     """Return some ids for a sentence: ``a, b, c and 4 more``."""
-    names = [short(name) for name in sorted(identifiers)]
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    names = [short(name) for name in sorted(identifiers)[:limit]]
+    return ", ".join(names) + (f" and {len(identifiers) - limit} more" if len(identifiers) > limit else "")
 
 
 def fact(link: Link | None, name: str) -> int | None:

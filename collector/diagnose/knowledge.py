@@ -11,9 +11,9 @@ from collector.graph import Graph
 from collector.graph_nodes import Layer, Place, created
 from collector.links import LinkKind, LinkState, StoreKind
 
-USER_LIMIT: Final = 1000
+USER_LIMIT: Final = 2000  # layers looked at for who needs one
 _USER_MINIMUM: Final = 20
-_USER_BUDGET: Final = 1000  # findings whose users are looked for far and wide
+_USER_BUDGET: Final = 200_000  # layers looked at far and wide, for all findings together
 
 Times = dict[str, int | None]
 """Evidence of the last work on something: what shows it -> ns UTC."""
@@ -88,6 +88,26 @@ class Knowledge:
         return frozenset(member for cycle in self.cycles for member in cycle)
 
     @cached_property
+    def depths(self) -> dict[str, int | None]:
+        """How many recorded parents each layer has; ``None`` where the chain breaks off or goes in a circle."""
+        depths: dict[str, int | None] = dict.fromkeys(self.circular)
+        for start in self.graph.layers:
+            path: list[str] = []
+            current: str | None = start
+            while current is not None and current not in depths:
+                path.append(current)
+                layer = self.graph.layer(current)
+                if layer is None:
+                    depths[current] = None
+                    break
+                current = layer.parent
+            below: int | None = -1 if current is None else depths[current]
+            for layer_id in reversed(path):
+                below = None if below is None else below + 1
+                depths.setdefault(layer_id, below)
+        return depths
+
+    @cached_property
     def needed(self) -> set[str]:
         """Every layer that an image, a container, a lease or a label reaches."""
         return self.graph.reach(self.graph.roots())
@@ -139,5 +159,6 @@ class Knowledge:
         if layer_id not in self.needed:
             return [], []
         limit = USER_LIMIT if self._user_budget > 0 else _USER_MINIMUM
-        self._user_budget -= 1
-        return self.graph.users(layer_id, limit)
+        images, containers, looked_at = self.graph.users(layer_id, limit)
+        self._user_budget -= looked_at
+        return images, containers

@@ -23,7 +23,7 @@ from linktrail.text import printable
 LOWER: Final = "lower"
 LOWER_LAYERS: Final = "lower-layers"
 _END: Final = ""
-_CHAIN_LIMIT: Final = 1000
+_CHAIN_LIMIT: Final = 500  # layers in one mount, as containers/storage and the kernel have it
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,9 +235,5 @@ def expected_lower(look: Examination, layer: Layer) -> str | None:
 
 def _recorded(look: Examination, layer: Layer) -> list[str] | None:
     """Return all recorded parents, ``None`` when the chain breaks off, goes in a circle or is longer than any engine allows."""
-    parents: list[str] = []
-    for parent in _chain(look, layer):
-        if parent is None or len(parents) >= _CHAIN_LIMIT:
-            return None
-        parents.append(parent)
-    return parents
+    depth = look.depths.get(layer.id)
+    return None if depth is None or depth > _CHAIN_LIMIT else list(look.graph.ancestors(layer.id))

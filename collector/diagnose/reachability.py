@@ -85,12 +85,13 @@ def _incomplete(look: Examination, layer: Layer) -> bool:
 def _looks_removed(layer: Layer, place: Place | None) -> bool:
     """Tell an unfinished removal from an unfinished creation.
 
-    A removal unlinks the short link and ``link`` first and the directory after them; a creation makes them at once. A record gets its
-    digest or its names when the creation is done.
+    A removal unlinks the short link and ``link`` first, then the content and the directory; a creation makes them at once. A record gets
+    its digest or its names when the creation is done, so a record that has them and nothing on disk was being removed.
     """
+    was_whole = bool(layer.record.detail.get("diff_digest") or layer.names)
     if place is None or not place.exists:
-        return bool(layer.record.detail.get("diff_digest") or layer.names)
-    return place.link_file is None and not place.short_links
+        return was_whole
+    return place.link_file is None and not place.short_links and (was_whole or place.whole)
 
 
 def _unreferenced(look: Examination, layer: Layer) -> None:
