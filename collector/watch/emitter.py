@@ -15,7 +15,7 @@ import queue
 import select
 import threading
 from collections import deque
-from typing import Protocol
+from typing import Final, Protocol
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
@@ -25,8 +25,10 @@ from collector.watch.pulse import Pulse
 from collector.watch.watermark import Watermark, bracket
 from linktrail.clock import Clock, Instant
 
-LOOK_SECONDS = 0.05
+LOOK_SECONDS: Final = 0.05
 """How often an idle queue is looked at: an isolated event is bracketed no wider."""
+PAUSE_SECONDS: Final = 0.001
+"""How long a busy queue is left alone between reads: waking for every event slows the writer down as well as us."""
 
 
 class Source(Protocol):
@@ -148,6 +150,7 @@ class DrainEmitter(EventEmitter):
         self._watermark = watermark
         self._poll = select.poll()
         self._wake = -1
+        self._busy = False
         self._dropped: tuple[int, Instant, Instant] | None = None
 
     def on_thread_start(self) -> None:
@@ -188,19 +191,24 @@ class DrainEmitter(EventEmitter):
         after = self._watermark.consume(self._source.units(data))
         if data:
             self._pass(data, *bracket(after, self._clock.now()))
-        elif self._dropped is not None:
-            self._admit_loss()
+            if self._busy:
+                self._stopped_event.wait(PAUSE_SECONDS)
+            self._busy = True
+        else:
+            self._busy = False
+            if self._dropped is not None and self._backlog.admit(0):
+                self.state_dropped()
 
     def _pass(self, data: bytes, after: Instant, before: Instant) -> None:
         if self._backlog.admit(len(data)):
-            if self._dropped is not None:
-                self._admit_loss()
+            self.state_dropped()
             self.queue_event(RawRead(self.watch.path, data, after, before))
             return
         size, first, _ = self._dropped or (0, after, before)
         self._dropped = (size + len(data), first, before)
 
-    def _admit_loss(self) -> None:
+    def state_dropped(self) -> None:
+        """State the loss of what had no room, if there was any."""
         if self._dropped is None:
             return
         size, after, before = self._dropped
@@ -251,6 +259,7 @@ class DrainObserver(BaseObserver):
             self.stop()
             self.join()
         drain.release()
+        drain.state_dropped()
         while True:
             try:
                 entry = self.event_queue.get_nowait()

@@ -121,13 +121,17 @@ class Inotify:
 
 def records(data: bytes) -> Iterator[tuple[int, int, int, str]]:
     """Yield (watch descriptor, mask, cookie, name) of the records in ``data``."""
-    unpack, size, decode = _HEADER.unpack_from, _HEADER.size, os.fsdecode
-    position, end = 0, len(data)
+    unpack, size, end = _HEADER.unpack_from, _HEADER.size, len(data)
+    known: dict[bytes, str] = {b"": ""}  # names come in runs: made, moved, removed
+    position = 0
     while position < end:
         descriptor, mask, cookie, length = unpack(data, position)
-        position += size
-        name = decode(data[position : position + length].rstrip(b"\0")) if length else ""
-        position += length
+        start = position + size
+        position = start + length
+        padded = data[start:position]
+        name = known.get(padded)
+        if name is None:
+            name = known[padded] = os.fsdecode(padded.rstrip(b"\0"))
         yield descriptor, mask, cookie, name
 
 

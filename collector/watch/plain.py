@@ -61,11 +61,11 @@ class InotifyWatcher(Engine):
         reports: list[Report] = []
         changes: list[Change] = []
         unmounted: list[Held] = []
-        table, actions, new = self._table.by_descriptor, ACTIONS, tuple.__new__
+        held_by, action_of, new = self._table.by_descriptor.get, ACTIONS.get, tuple.__new__
         for descriptor, mask, cookie, name in records(raw.data):
-            held, action = table.get(descriptor), actions.get(mask)
-            if held is not None and action is not None:
-                changes.append(new(Change, (held.path, name, *action, cookie, None, None, None)))
+            held, action = held_by(descriptor), action_of(mask)
+            if held is not None and action is not None and name:
+                changes.append(new(Change, (held.path, name, action[0], action[1], cookie, None, None, None)))
             elif mask & inotify.IN_Q_OVERFLOW:
                 reports += self._batch(changes, raw)
                 reports.append(_overflow(raw))
@@ -92,7 +92,9 @@ class InotifyWatcher(Engine):
                 self._guard.hurry()
 
     def _unmounted(self, watches: list[Held], raw: RawRead) -> list[Loss]:
-        paths = {held.path for held in watches}
+        """State the end of a filesystem once, for all that was watched on it: the other records of it may still be unread."""
+        devices = {held.identity.device for held in watches}
+        paths = {held.path for held in watches} | {path for path, found in self._identities().items() if found.device in devices}
         found = []
         for path in sorted(paths):
             if not any(parent in paths for parent in path.parents):
