@@ -273,7 +273,7 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         """Bytes of all batch files, quarantine included."""
-        return sum(self._sizes.values()) + self._quarantined_bytes()
+        return self._quarantined_bytes() + sum(self._sizes.values())
 
     def _quarantined_bytes(self) -> int:
         """Bytes set aside; a batch that moved there since the last look is no longer counted twice."""
