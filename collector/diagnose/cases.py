@@ -52,6 +52,11 @@ def is_trap(place: Place) -> bool:
     return cleaned == "l" or not cleaned.startswith("l/")
 
 
+def texts(value: object) -> list[str]:
+    """Return the texts of a list that a record holds; nothing for anything else."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list | tuple) else []
+
+
 def short(identifier: str) -> str:
     """Return an id as people quote it: 12 characters of a long one, and nothing that a terminal would act on."""
     text = printable(identifier)

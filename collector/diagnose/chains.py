@@ -7,7 +7,7 @@ layer meets itself), reported once, for the smallest id in it.
 
 from __future__ import annotations
 
-from collector.diagnose.cases import ANYTHING, Case, fact, listed, short
+from collector.diagnose.cases import ANYTHING, Case, fact, listed, short, texts
 from collector.diagnose.context import Examination
 from collector.graph_nodes import Container, Image, Layer, Place, created
 from collector.links import LinkKind, LinkState
@@ -212,8 +212,8 @@ def _links_to(look: Examination, layer: str) -> list[str]:
 
 
 def _named(container: Container) -> str:
-    names = container.record.detail.get("names")
-    return f" ({listed(names)})" if isinstance(names, list) and names else ""
+    names = texts(container.record.detail.get("names"))
+    return f" ({listed(names)})" if names else ""
 
 
 def _needs(images: list[str], containers: list[str]) -> str:

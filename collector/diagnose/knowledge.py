@@ -149,6 +149,16 @@ class Knowledge:
         return found
 
     @cached_property
+    def lower_users(self) -> dict[str, list[str]]:
+        """Which layers name a short name in their lower file."""
+        named: dict[str, list[str]] = {}
+        for place in self.graph.places.values():
+            lower = place.lowers.get("lower")
+            for part in (lower.target or "").split(":") if lower is not None else ():
+                named.setdefault(part.removeprefix("l/"), []).append(place.layer or place.name)
+        return named
+
+    @cached_property
     def stores_known(self) -> bool:
         """Tell whether every additional store that this one is said to use was read, so that absence there means something."""
         named = {link.target for link in self.graph.survey.of_kind(LinkKind.ADDITIONAL_STORE)}

@@ -21,7 +21,6 @@ def breaks(look: Examination) -> None:
     graph = look.graph
     if not _has_short_links(look):
         return
-    named = _named_in_lowers(look)
     links_known = not graph.unknown(f"{graph.home}/l")
     for place in list(graph.places.values()):
         layer = graph.layers.get(place.layer) if place.layer is not None else None
@@ -34,9 +33,9 @@ def breaks(look: Examination) -> None:
         _link_file(look, place, layer)
         if links_known:
             _short_link(look, place, layer)
-            _duplicates(look, place, layer, named)
+            _duplicates(look, place, layer)
     for link in graph.short_links.values():
-        _entry(look, link, named)
+        _entry(look, link)
 
 
 def last_known_name(look: Examination, layer: Layer) -> str | None:
@@ -62,16 +61,6 @@ def _has_short_links(look: Examination) -> bool:
     if graph.short_links or any(place.link_file is not None or "lower" in place.lowers for place in places):
         return True
     return not any(place.lowers["lower-layers"].target for place in places if "lower-layers" in place.lowers)
-
-
-def _named_in_lowers(look: Examination) -> dict[str, list[str]]:
-    """Return {short name: layers whose lower file names it}."""
-    named: dict[str, list[str]] = {}
-    for place in look.graph.places.values():
-        lower = place.lowers.get("lower")
-        for part in (lower.target or "").split(":") if lower is not None else ():
-            named.setdefault(part.removeprefix("l/"), []).append(place.layer or place.name)
-    return named
 
 
 def _given_up(look: Examination, layer: Layer) -> bool:
@@ -211,14 +200,14 @@ def _short_link_missing(
     )
 
 
-def _duplicates(look: Examination, place: Place, layer: Layer, named: dict[str, list[str]]) -> None:
+def _duplicates(look: Examination, place: Place, layer: Layer) -> None:
     graph = look.graph
     links = [link.subject for link in place.short_links if graph.named_places.get(link.subject, place.name) == place.name]
     if len(links) < 2:  # noqa: PLR2004 - two are one too many
         return
     own = place.link_file.target if place.link_file is not None and place.link_file.target in links else None
     strays = sorted(name for name in links if name != own)
-    in_use = {name: named[name] for name in strays if name in named}
+    in_use = {name: look.lower_users[name] for name in strays if name in look.lower_users}
     which = f" The link file names {own}; {listed(strays)} is the stray." if own else ""
     look.report_layer(
         "short-link-duplicate",
@@ -245,7 +234,7 @@ def _dangles(look: Examination, link: Link) -> bool:
     return place.name not in look.named and look.layers_known and not graph.unknown(graph.path_of(place.name))
 
 
-def _entry(look: Examination, link: Link, named: dict[str, list[str]]) -> None:
+def _entry(look: Examination, link: Link) -> None:
     graph = look.graph
     owner = graph.named_places.get(link.subject)
     if owner is not None and not graph.places[owner].exists:
@@ -262,7 +251,7 @@ def _entry(look: Examination, link: Link, named: dict[str, list[str]]) -> None:
             "short-link-dangling",
             f"Short link {short(link.subject)} leads to layer {short(link.layer_id or '')}, which is gone.{of}",
         )
-        advice = look.advice.dangling(link.subject, named.get(link.subject, []), owner)
+        advice = look.advice.dangling(link.subject, look.lower_users.get(link.subject, []), owner)
     else:
         return
     owning = graph.layers.get(graph.places[owner].layer or "") if owner is not None else None
@@ -277,7 +266,11 @@ def _entry(look: Examination, link: Link, named: dict[str, list[str]]) -> None:
             message,
             advice,
             related=[name for name in (link.layer_id, owner) if name],
-            evidence={"target": link.target, "layer_of_link_file": owner, "in_lower_of": sorted(named.get(link.subject, []))[:20]},
+            evidence={
+                "target": link.target,
+                "layer_of_link_file": owner,
+                "in_lower_of": sorted(look.lower_users.get(link.subject, []))[:20],
+            },
             times={"entry modified": fact(link, "mtime_ns")},
             compared=look.files_of("layers") if code == "short-link-dangling" else (),
             keys=[link.key],

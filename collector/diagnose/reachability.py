@@ -11,7 +11,7 @@ import re
 from itertools import islice
 from typing import Final
 
-from collector.diagnose.cases import Case, fact, is_trap, listed, short
+from collector.diagnose.cases import Case, fact, is_trap, listed, short, texts
 from collector.diagnose.context import Examination
 from collector.graph_nodes import Container, Image, Layer, Place, created
 from collector.links import Link, LinkKind
@@ -163,6 +163,8 @@ def _untagged(look: Examination) -> None:
     graph = look.graph
     used = {container.image for container in graph.containers.values()}
     loose = [image for image in graph.images.values() if not image.names and image.id not in used and image.layers]
+    if not loose:
+        return
     kept = graph.reach(graph.roots(without={image.id for image in loose}))
     by_top: dict[str, list[Image]] = {}
     for image in loose:
@@ -185,8 +187,8 @@ def _untagged(look: Examination) -> None:
 
 def _report_untagged(look: Examination, image: Image, alone: list[str], steps: list[str]) -> None:
     directory = next((link for link in look.graph.owner_directories if link.subject == image.id), None)
-    history = image.record.detail.get("names_history")
-    was = f" any more (it was {listed(history)})" if isinstance(history, list) and history else ""
+    history = texts(image.record.detail.get("names_history"))
+    was = f" any more (it was {listed(history)})" if history else ""
     look.report(
         Case(
             "untagged-image",
@@ -196,7 +198,7 @@ def _report_untagged(look: Examination, image: Image, alone: list[str], steps: l
             f"Image {short(image.id)} has no name{was}, no container uses it, and nothing else needs {len(alone)} of its layers.",
             look.advice.untagged_image(image.id),
             related=[*image.layers, *steps],
-            evidence={"names_history": image.record.detail.get("names_history", []), "layers": alone, "build_steps": steps},
+            evidence={"names_history": history, "layers": alone, "build_steps": steps},
             times={"data directory modified": fact(directory, "mtime_ns")},
             compared=(*look.files_of("images"), *look.files_of("containers")),
             keys=[image.record.key],
@@ -214,8 +216,8 @@ def _external(look: Examination, container: Container) -> None:
     graph = look.graph
     layer = graph.layers.get(container.layer) if container.layer else None
     place = graph.places.get(layer.place) if layer else None
-    names = container.record.detail.get("names")
-    name = f" ({listed(names)})" if isinstance(names, list) and names else ""
+    names = texts(container.record.detail.get("names"))
+    name = f" ({listed(names)})" if names else ""
     look.report(
         Case(
             "external-container",
@@ -225,7 +227,7 @@ def _external(look: Examination, container: Container) -> None:
             f"Container {short(container.id)}{name} was left by a build; no engine lists it, and it pins its image.",
             look.advice.external_container(container.id),
             related=[name for name in (container.layer, container.image) if name],
-            evidence={"engine": "buildah", "names": names or [], "layer": container.layer, "image": container.image},
+            evidence={"engine": "buildah", "names": names, "layer": container.layer, "image": container.image},
             times={"container created": created(container.record), **look.layer_times(layer, place)},
             compared=look.files_of("containers"),
             keys=[container.record.key],
@@ -238,7 +240,7 @@ def _external(look: Examination, container: Container) -> None:
 
 
 def _temporary(look: Examination, link: Link) -> None:
-    holds = link.detail.get("layers") or ([link.target] if link.target else [])
+    holds = texts(link.detail.get("layers")) or ([link.target] if link.target else [])
     what = f", with layer {listed(holds)} in it" if holds else ""
     look.report(
         Case(

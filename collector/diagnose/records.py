@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from collector.diagnose.cases import ANYTHING, Case, fact, listed, short
+from collector.diagnose.cases import ANYTHING, Case, fact, listed, short, texts
 from collector.diagnose.context import Examination
 from collector.graph_nodes import Container, Image, Layer, created
 from collector.links import Link, LinkKind, LinkState, StoreKind
@@ -76,8 +76,7 @@ def _metadata_files(look: Examination) -> None:
 def _layer_data(look: Examination, layer: Layer) -> None:
     """Report lost data items of a layer; partly pulled layers (with a table of contents) keep no tar-split of their own."""
     detail = layer.record.detail
-    names = detail.get("big_data_names")
-    wanted = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    wanted = texts(detail.get("big_data_names"))
     partly = bool(detail.get("toc_digest")) or any("chunked" in name for name in wanted)
     if detail.get("diff_digest") and not partly:
         wanted.append(_TAR_SPLIT)
