@@ -25,25 +25,27 @@ from linktrail.reporting import report, report_unknown, wants_json
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One subcommand: its name, where its function lives, and the extra that it needs."""
+    """One subcommand: its name, where its function lives, what it is for in a line, and the extra that it needs."""
 
     name: str
     target: str
+    purpose: str
     extra: str = ""
 
 
 VERBS = (
-    Verb("up", "queries.up:up", "all"),
-    Verb("check", "collector.commands:check"),
-    Verb("findings", "queries.commands:findings", "query"),
-    Verb("timeline", "queries.commands:timeline", "query"),
-    Verb("usage", "queries.commands:usage", "query"),
-    Verb("query", "queries.commands:query", "query"),
-    Verb("sql", "queries.commands:sql", "query"),
-    Verb("demo", "queries.commands:demo", "all"),
-    Verb("collect", "collector.commands:collect"),
-    Verb("process", "processor.commands:process", "lake"),
+    Verb("up", "queries.up:up", "Record this machine's stores, and show what leaks.", "all"),
+    Verb("check", "collector.commands:check", "Look at stores once and name what leaks and what is broken."),
+    Verb("findings", "queries.commands:findings", "What leaked or was broken, now or at an instant.", "query"),
+    Verb("timeline", "queries.commands:timeline", "Everything that happened to a layer, image, container or path.", "query"),
+    Verb("usage", "queries.commands:usage", "Bytes by layer, store and filesystem, now or at an instant.", "query"),
+    Verb("query", "queries.commands:query", "Ask a ready question (--list shows them).", "query"),
+    Verb("sql", "queries.commands:sql", "Ask the history in SQL.", "query"),
+    Verb("demo", "queries.up:demo", "Play an incident on a small store, and explain it.", "all"),
+    Verb("collect", "collector.commands:collect", "The collector alone: record into the spool."),
+    Verb("process", "processor.commands:process", "The processor alone: spool to lake.", "lake"),
 )
+_OURS = frozenset({"linktrail", "collector", "processor", "queries"})
 _BY_NAME = {verb.name: verb for verb in VERBS}
 
 
@@ -53,7 +55,7 @@ def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
     try:
         function = getattr(importlib.import_module(module_name), function_name)
     except ModuleNotFoundError as error:
-        if error.name in {module_name, module_name.split(".")[0]}:
+        if error.name is None or error.name.split(".")[0] in _OURS:
             raise
         raise MissingExtraError(verb=verb.name, library=error.name, extra=verb.extra or "all") from error
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -62,7 +64,11 @@ def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
 
 
 class _Verbs(TyperGroup):
-    """A group that loads its commands when they are named."""
+    """A group that loads its commands when they are named; its help loads none."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401, ARG002 - typer's signature
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb.name, verb.purpose) for verb in VERBS])
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's signature
         return [verb.name for verb in VERBS]

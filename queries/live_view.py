@@ -21,7 +21,7 @@ from collector.live import Status, read_status
 from linktrail.clock import NANOSECONDS, Clock, iso
 from linktrail.durations import spell_duration
 from linktrail.errors import LakeMissingError, LinktrailError
-from linktrail.state import State
+from linktrail.state import State, default_state
 from linktrail.text import printable
 from queries.engine import open_lake
 
@@ -143,10 +143,10 @@ def summary(state: State, stream: TextIO, *, as_json: bool) -> None:
     console.print()
     console.print(findings_table(findings, len(findings)))
     console.print()
-    option = f" --state {state.path}"
-    console.print(
-        f"Look further: linktrail findings{option} | linktrail timeline ID{option} | linktrail usage{option} | linktrail sql ...{option}"
-    )
+    option = "" if state.path == default_state() else f" --lake {state.lake}"
+    console.print("Look further (with --help for more):", soft_wrap=True)
+    for words in ("findings", "timeline ID", "usage", "sql 'SELECT * FROM links LIMIT 10'"):
+        console.print(f"  linktrail {words}{option}", soft_wrap=True)
 
 
 def findings_table(findings: Sequence[Row], most: int) -> Table | Text:

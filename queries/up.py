@@ -159,3 +159,16 @@ def _supervise(programs: Sequence[Program], state: State, *, as_json: bool) -> i
             raise failure
         summary(state, sys.stdout, as_json=as_json)
     return 0
+
+
+def demo(
+    *,
+    keep: Annotated[
+        Path | None,
+        typer.Option("--keep", metavar="DIR", help="Play in DIR and leave the store and its record there (default: a temporary one)."),
+    ] = None,
+) -> int:
+    """Play an incident on a small store in a temporary directory: it is recorded as it happens, then explained. Ends by itself."""
+    from queries.demo import play  # noqa: PLC0415 - --help must not wait for it
+
+    return play(sys.stdout, directory=keep)
