@@ -1,0 +1,252 @@
+"""Rows for people and programs: table, json, jsonl, csv, parquet, md.
+
+Data goes to standard output and messages to standard error. Values are faithful in json, jsonl, csv and parquet (bytes as base64 in the
+text forms); table and md are for eyes: names from disks are made printable, sizes human-readable, long ids short where the caller says so.
+Times are ISO 8601 UTC everywhere. JSON is ASCII, so that a hostile name cannot reach a terminal through it. A csv cell begins with
+whatever the name begins with: import it as text into a spreadsheet.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, BinaryIO, Final, TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linktrail.errors import UsageError
+from linktrail.text import printable
+
+_THOUSAND: Final = 1000
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
+_PLAIN_MARKDOWN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/-+=%")
+_SEVERITY_STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow"}
+_CHUNK: Final = 10_000
+
+
+class Format(StrEnum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+    PARQUET = "parquet"
+    MD = "md"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Rows under a name: ``rows`` for programs (``None``: nothing), ``brief`` for eyes, where that has fewer or merged columns."""
+
+    name: str
+    rows: pa.Table | None
+    brief: pa.Table | None = None
+
+    @property
+    def shown(self) -> pa.Table:
+        """What table and md show."""
+        return self.rows if self.brief is None else self.brief
+
+
+def write_output(sheets: Sequence[Sheet], form: Format, document: Mapping[str, object], *, stream: TextIO | None = None) -> None:
+    """Write ``sheets`` to ``stream`` (standard output).
+
+    ``document`` is what json says besides the rows (each sheet is a key of its own) and parquet keeps as metadata. csv, jsonl and
+    parquet hold the first sheet alone. Raises ``UsageError`` for parquet on a terminal.
+    """
+    stream = stream or sys.stdout
+    first = sheets[0]
+    if form is Format.JSON:
+        keys = {sheet.name: list(records(sheet.rows)) for sheet in sheets if sheet.rows is not None}
+        stream.write(json.dumps({"schema": 1, **document, **keys}, indent=1) + "\n")
+    elif form is Format.JSONL:
+        for record in records(first.rows):
+            stream.write(json.dumps(record, separators=(",", ":")) + "\n")
+    elif form is Format.CSV:
+        _write_csv(first.rows, stream)
+    elif form is Format.PARQUET:
+        _write_parquet(first.rows, document, stream)
+    elif form is Format.MD:
+        stream.write("\n".join(_markdown(sheet.shown) for sheet in sheets if _worth_showing(sheet, first)))
+    else:
+        _write_tables(sheets, stream)
+
+
+# --- values -----------------------------------------------------------------------------------------------------
+
+
+def records(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """Yield rows as JSON-able dictionaries."""
+    for batch in rows.to_batches(max_chunksize=_CHUNK):
+        for record in batch.to_pylist():
+            yield {name: plain(value) for name, value in record.items()}
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - one value of any Arrow type to its JSON form
+    """Return ``value`` as JSON has it: times ISO 8601, bytes base64, numbers without a JSON form ``None`` (NaN) or text."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return moment(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return base64.b64encode(bytes(value)).decode("ascii")
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(part) for part in value]
+    return str(value)
+
+
+def moment(value: datetime) -> str:
+    """Return an instant as ISO 8601 UTC with microseconds; one without a zone stays without."""
+    if value.tzinfo is None:
+        return value.isoformat(timespec="microseconds")
+    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond:06d}Z"
+
+
+def trim_fraction(text: str) -> str:
+    """Return an instant of ISO 8601 without the zeros at the end of its fraction, which say nothing to a person."""
+    whole, point, fraction = text.partition(".")
+    digits = fraction.removesuffix("Z").rstrip("0")
+    return text if not point else f"{whole}{'.' + digits if digits else ''}{'Z' if fraction.endswith('Z') else ''}"
+
+
+def human_bytes(count: float) -> str:
+    """Return a number of bytes for a person, in powers of 1000: ``0 B``, ``512 B``, ``1.5 kB``, ``12.0 GB``."""
+    value, unit = float(count), 0
+    while abs(round(value, 1)) >= _THOUSAND and unit < len(_UNITS) - 1:
+        value /= _THOUSAND
+        unit += 1
+    return f"{value:.0f} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def _for_eyes(name: str, value: Any) -> str:  # noqa: ANN401, PLR0911 - one value of any Arrow type
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return trim_fraction(moment(value))
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and _is_size(name):
+        return human_bytes(float(value))
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return printable(bytes(value))
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        return printable(", ".join(value))
+    plainly = plain(value)
+    return printable(json.dumps(plainly) if isinstance(plainly, (dict, list)) else plainly)
+
+
+def _is_size(name: str) -> bool:
+    return name == "bytes" or name.endswith("_bytes")
+
+
+# --- csv, parquet -----------------------------------------------------------------------------------------------
+
+
+def _write_csv(rows: pa.Table, stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(rows.column_names)
+    for record in records(rows):
+        writer.writerow(json.dumps(value) if isinstance(value, (dict, list)) else value for value in record.values())
+
+
+def _write_parquet(rows: pa.Table, document: Mapping[str, object], stream: TextIO) -> None:
+    if stream.isatty():
+        raise UsageError(what="parquet is not for a terminal; redirect it: linktrail ... --format parquet > rows.parquet")
+    metadata = {**(rows.schema.metadata or {}), b"linktrail.answer": json.dumps(document).encode()}
+    stream.flush()
+    binary: BinaryIO = stream.buffer
+    buffer = pa.BufferOutputStream()  # a pipe cannot be sought
+    pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+    binary.write(buffer.getvalue())
+    binary.flush()
+
+
+# --- for eyes ---------------------------------------------------------------------------------------------------
+
+
+def _markdown(table: pa.Table) -> str:
+    lines = [" | ".join(table.column_names), " | ".join("--:" if _right(field) else "---" for field in table.schema)]
+    lines += [" | ".join(cells) for cells in _cells(table, _markdown_cell)]
+    return "".join(f"| {line} |\n" for line in lines)
+
+
+def _markdown_cell(text: str) -> str:
+    """Put whatever could mean something in Markdown or HTML into a code span, which means nothing."""
+    if set(text) <= _PLAIN_MARKDOWN:
+        return text
+    longest, run = 0, 0
+    for character in text:
+        run = run + 1 if character == "`" else 0
+        longest = max(longest, run)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
+
+
+def _cells(table: pa.Table, form: Callable[[str], str]) -> Iterator[list[str]]:
+    for batch in table.to_batches(max_chunksize=_CHUNK):
+        for record in batch.to_pylist():
+            yield [form(_for_eyes(name, value)) for name, value in record.items()]
+
+
+def _worth_showing(sheet: Sheet, first: Sheet) -> bool:
+    """An empty answer is shown by its header; what would only go with it is left out."""
+    return bool(sheet.shown.num_columns) and (sheet is first or bool(sheet.shown.num_rows))
+
+
+def _right(field: pa.Field) -> bool:
+    kind = field.type
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _write_tables(sheets: Sequence[Sheet], stream: TextIO) -> None:
+    """Draw tables as wide as the terminal; where the output is none, as wide as they are, so that nothing is cut."""
+    from rich.console import Console  # noqa: PLC0415 - programs that want json need not wait for it
+    from rich.table import Table  # noqa: PLC0415 - likewise
+    from rich.text import Text  # noqa: PLC0415 - likewise
+
+    terminal = stream.isatty()
+    colour = terminal and not os.environ.get("NO_COLOR")
+    layout: Any = {"no_wrap": not terminal, "overflow": "fold"}
+    console = Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False, width=None if terminal else 1_000_000)
+    for number, sheet in enumerate(sheets):
+        shown = sheet.shown
+        if not _worth_showing(sheet, sheets[0]):
+            continue
+        table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
+        for field in shown.schema:
+            table.add_column(Text(printable(field.name).upper()), justify="right" if _right(field) else "left", **layout)
+        for cells in _cells(shown, str):
+            styles = (_SEVERITY_STYLES.get(cell, "") if colour else "" for cell in cells)
+            table.add_row(*(Text(cell, style=style) for cell, style in zip(cells, styles, strict=True)))
+        if number:
+            stream.write("\n")
+        _draw(console, table, stream, terminal=terminal)
+
+
+def _draw(console: Any, table: Any, stream: TextIO, *, terminal: bool) -> None:  # noqa: ANN401 - rich, which is loaded late
+    if terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    stream.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())

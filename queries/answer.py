@@ -1,0 +1,90 @@
+"""An answer: its rows, and whether the record was complete in the time it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from linktrail.clock import iso
+from linktrail.output import Sheet
+from queries.catalog import Question
+from queries.completeness import Completeness, Scope, completeness
+from queries.engine import Engine, open_lake
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``sheets`` (the first holds the rows), what was ``asked``, and the ``completeness`` of the record in the asked time."""
+
+    question: str
+    asked: Mapping[str, object]
+    sheets: Sequence[Sheet]
+    completeness: Completeness
+    notes: Sequence[str] = field(default=())
+
+    @property
+    def rows(self) -> pa.Table:
+        """The rows, as Arrow."""
+        table = self.sheets[0].rows
+        return pa.table({}) if table is None else table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns of ``rows``."""
+        names: list[str] = self.rows.column_names
+        return names
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 3 where the asked time has gaps."""
+        return self.completeness.exit_code
+
+    def document(self) -> dict[str, object]:
+        """Return what json says besides the rows."""
+        return {
+            "question": self.question,
+            "asked": dict(self.asked),
+            "completeness": self.completeness.document(),
+            "notes": list(self.notes),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what is said to a person besides the rows."""
+        return [*self.notes, *self.completeness.lines()]
+
+
+def ask(engine: Engine, question: Question, values: Mapping[str, object], now: int) -> Answer:
+    """Ask a question of the catalog; ``values`` as ``Question.values`` gives them. Raises ``QueryError``, ``LakeError``."""
+    rows = engine.query(question.sql, question.bound(values))
+    scope = Scope(_one(values.get("node")), _text(values.get("store")))
+    said = completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
+    return Answer(question.name, spelled(question, values), (Sheet("rows", rows),), said)
+
+
+def spelled(question: Question, values: Mapping[str, object]) -> dict[str, object]:
+    """Return the values that were given, instants as ISO 8601."""
+    instants = {parameter.name for parameter in question.parameters if parameter.kind == "timestamp"}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {name: iso(value) if name in instants and isinstance(value, int) else value for name, value in given.items()}
+
+
+@contextmanager
+def engine_of(lake: Path | Engine) -> Iterator[Engine]:
+    """Yield an engine over ``lake``; one that was made here is closed. Raises ``LakeMissingError``, ``LakeNewerError``, ``LakeError``."""
+    if isinstance(lake, Engine):
+        yield lake
+        return
+    with open_lake(lake) as engine:
+        yield engine
+
+
+def _one(node: object) -> frozenset[str] | None:
+    return frozenset({node}) if isinstance(node, str) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

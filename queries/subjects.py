@@ -1,0 +1,95 @@
+"""What a person means by an id, the beginning of one, a name, or a path.
+
+An id of the record wins over everything; else a path below a recorded store root (or relative to it) is resolved to the layer, image
+or container whose directory it lies in, or to what is written there; else the beginning of an id, of at least ``LEAST`` characters,
+also of the part after ``sha256:`` or a ``/`` (engines print those parts).
+"""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass
+from typing import Final
+
+from linktrail.errors import AmbiguousSubjectError, UnknownSubjectError, UsageError
+from linktrail.text import column_text
+from queries.engine import Engine
+
+LEAST: Final = 6
+MOST_CANDIDATES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What was meant: the whole ``id``, and the ``path`` (relative to its store root) where a path was named."""
+
+    id: str | None
+    path: str | None = None
+
+
+_IDS: Final = """
+SELECT subject AS id FROM links WHERE {0}
+UNION SELECT layer_id FROM links WHERE {1}
+UNION SELECT target FROM links WHERE {2} AND link_kind IN ('parent_pointer', 'child_pointer', 'image_layer', 'container_layer',
+    'container_image', 'image_name', 'layer_name', 'link_file', 'lease')
+UNION SELECT subject FROM findings WHERE {0}
+UNION SELECT subject FROM usage WHERE {0}
+ORDER BY id
+"""
+_EXACT: Final = _IDS.format("subject = $name", "layer_id = $name", "target = $name")
+_BEGINS: Final = "(starts_with({0}, $name) OR starts_with({0}, 'sha256:' || $name) OR contains({0}, '/' || $name))"
+_PREFIX: Final = _IDS.format(_BEGINS.format("subject"), _BEGINS.format("layer_id"), _BEGINS.format("target"))
+_ROOTS: Final = "SELECT DISTINCT store_root FROM links WHERE store_root IS NOT NULL"
+_DIRECTORY: Final = """
+SELECT coalesce(arg_max(layer_id, (run, seq)), arg_max(subject, (run, seq))) AS id
+FROM links
+WHERE link_kind IN ('layer_directory', 'owner_directory', 'temporary_directory', 'short_link')
+  AND (file_path = $path OR starts_with($path, file_path || '/'))
+GROUP BY file_path ORDER BY length(file_path) DESC LIMIT 1
+"""
+_WRITTEN: Final = "SELECT 1 AS found FROM links WHERE file_path = $path OR starts_with(file_path, $path || '/') LIMIT 1"
+
+
+def find_subject(engine: Engine, name: str) -> Subject:
+    """Return what ``name`` means in the record.
+
+    Raises ``UnknownSubjectError``, ``AmbiguousSubjectError`` (listing what it can mean), ``UsageError`` (too short).
+    """
+    name = column_text(name).strip()
+    if not name:
+        raise UsageError(what="name an id, a name or a path")
+    if engine.rows(_EXACT, {"name": name}):
+        return Subject(name)
+    found = _by_path(engine, name) if "/" in name else None
+    return found or _by_beginning(engine, name)
+
+
+def _by_path(engine: Engine, name: str) -> Subject | None:
+    for path in _relative(engine, posixpath.normpath(name)):
+        directories = engine.rows(_DIRECTORY, {"path": path})
+        if directories:
+            return Subject(directories[0]["id"], path)
+        if engine.rows(_WRITTEN, {"path": path}):
+            return Subject(None, path)
+    return None
+
+
+def _relative(engine: Engine, path: str) -> list[str]:
+    """Return the forms that ``path`` can have below a store root; a host's root may be mounted elsewhere (``/host``)."""
+    if not path.startswith("/"):
+        return [path]
+    roots = sorted((row["store_root"] for row in engine.rows(_ROOTS)), key=len, reverse=True)
+    return [path.split(f"{root.rstrip('/')}/", 1)[1] for root in roots if f"{root.rstrip('/')}/" in path]
+
+
+def _by_beginning(engine: Engine, name: str) -> Subject:
+    if len(name) < LEAST:
+        raise UsageError(what=f"{name} is too short; name at least {LEAST} characters of an id")
+    found = [row["id"] for row in engine.rows(_PREFIX, {"name": name})]
+    if not found:
+        raise UnknownSubjectError(name=name)
+    if len(found) > 1:
+        shown = found[:MOST_CANDIDATES]
+        more = [f"and {len(found) - len(shown)} more"] if len(found) > len(shown) else []
+        raise AmbiguousSubjectError(name=name, count=len(found), candidates=", ".join([*shown, *more]))
+    return Subject(found[0])
