@@ -1,0 +1,286 @@
+"""The ledger: what the collector has already recorded, so that nothing is recorded twice and nothing is taken for new.
+
+It is the fold of the rows in this node's spool: per store the links as they stand and since when, the open findings, the last sizes,
+and until when the record is complete (``vouched``). After a start it is rebuilt as *checkpoint + replay*: the checkpoint covers every batch
+below an offset, the batches from there on are folded onto it. So after kill -9 the next survey is compared with what is truly in the
+spool. Rows that were never sealed are not in the fold, so the survey finds their subject again.
+
+Files beside the spool, both written atomically: ``ledger`` and the one before it, ``ledger.previous``. A damaged checkpoint costs
+nothing as long as the spool keeps the batches since the previous one (``floor``). Format: zstd frame with checksum of one JSON object
+``{"format": 1, "spool": id, "next": offset, "runs": ..., "stores": {root: ...}}``. If none can be used and batches are missing from
+the spool, ``lost`` is true: stores are then observed anew, and a gap says so.
+
+A batch that cannot be decoded is left out, as the processor leaves it out of the lake; what it said is found again.
+Limits: ``GONE_LIMIT`` removed links per store are remembered for "since when" of what misses them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import zstandard
+
+from collector.links import NOBODY, Attribution, Link, LinkKey, LinkKind, LinkState
+from collector.measure import Size
+from collector.rows import interval_of, link_of, rows_of
+from collector.spool_reader import SpoolReader
+from linktrail.batch import decode
+from linktrail.durable import FileSystem, write_durably
+from linktrail.errors import BatchError, NewerSchemaError
+from linktrail.events import Interval, Row
+
+FORMAT: Final = 1
+GONE_LIMIT: Final = 50_000
+_PREVIOUS: Final = "ledger.previous"
+_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
+_VOUCHING: Final = frozenset({"start", "heartbeat", "stop"})
+
+
+@dataclass(slots=True)
+class StoreMemory:
+    """What is recorded of one store.
+
+    ``since`` says when each link came to stand as it stands, ``gone`` when links were removed; ``vouched`` (ns UTC) is the time before
+    which nothing is missing from the record, ``None`` while the store was never read completely.
+    """
+
+    links: dict[LinkKey, Link] = field(default_factory=dict)
+    since: dict[LinkKey, Interval] = field(default_factory=dict)
+    gone: dict[LinkKey, Interval] = field(default_factory=dict)
+    findings: dict[str, Row] = field(default_factory=dict)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    vouched: int | None = None
+
+    def put(self, link: Link, interval: Interval) -> None:
+        """Record that ``link`` stands as it does since ``interval``; one in state removed is forgotten but for that time."""
+        key = link.key
+        self._doubt_size(link)
+        if link.state is not LinkState.REMOVED:
+            self.links[key] = link
+            self.since[key] = interval
+            self.gone.pop(key, None)
+            return
+        self.links.pop(key, None)
+        self.since.pop(key, None)
+        self.gone.pop(key, None)
+        self.gone[key] = interval
+        if len(self.gone) > GONE_LIMIT:
+            del self.gone[next(iter(self.gone))]
+
+    def _doubt_size(self, link: Link) -> None:
+        """Forget a size that was measured before a layer was removed, replaced or finished."""
+        before = self.links.get(link.key)
+        if link.kind in (LinkKind.LAYER_DIRECTORY, LinkKind.LAYER_RECORD) and before is not None and before.state is not link.state:
+            self.sizes.pop(link.subject, None)
+            if link.layer_id is not None:
+                self.sizes.pop(link.layer_id, None)
+
+    def put_finding(self, row: Row) -> None:
+        """Record that a finding is open as ``row`` says, or closed."""
+        finding_id = str(row["finding_id"])
+        if row["action"] == "closed":
+            self.findings.pop(finding_id, None)
+        else:
+            self.findings[finding_id] = row
+
+    def history(self, key: LinkKey) -> Interval | None:
+        """Return since when a link stands as it stands now, or is gone; ``None`` when nothing is recorded of it."""
+        return self.since.get(key) or self.gone.get(key)
+
+
+class Ledger:
+    """All stores of this node, as recorded."""
+
+    def __init__(self, path: Path, *, spool: str, filesystem: FileSystem) -> None:
+        """Start empty; ``open`` is the usual way in. ``path`` is the checkpoint, ``spool`` the id of the spool it belongs to."""
+        self.stores: dict[str, StoreMemory] = {}
+        self.next_offset = 0
+        self.floor = 0
+        self.lost = False
+        self.damaged: list[str] = []
+        self.last_run: str | None = None
+        self._written = 0  # next offset of the checkpoint that stands in ``ledger``
+        self._path = path
+        self._spool = spool
+        self._filesystem = filesystem
+
+    @classmethod
+    def open(cls, path: Path, reader: SpoolReader, *, filesystem: FileSystem) -> Ledger:
+        """Load the newest usable checkpoint and replay the spool onto it.
+
+        Raises ``SpoolError`` when the spool cannot be read, ``NewerSchemaError`` when a newer linktrail wrote to it.
+        """
+        spool = reader.identity().id
+        offsets = reader.offsets()
+        ledger = cls(path, spool=spool, filesystem=filesystem)
+        start = ledger._start(offsets)
+        ledger.lost = start == 0 and bool(offsets) and offsets[0] > 0
+        for offset, data in reader.batches(start):
+            ledger._replay(offset, data)
+        if ledger.lost:
+            for memory in ledger.stores.values():
+                memory.vouched = None  # the batches that are left tell what is newest, not all that stands
+        return ledger
+
+    @staticmethod
+    def least_offset(path: Path, filesystem: FileSystem) -> int:
+        """Return the offset below which a checkpoint at ``path`` knows all were used, 0 when there is none to ask; for ``Spool.open``."""
+        try:
+            document = json.loads(zstandard.ZstdDecompressor().decompress(filesystem.read(path)))
+            return int(document["next"])
+        except (OSError, ValueError, KeyError, TypeError, zstandard.ZstdError):  # ``open`` says what is wrong with it
+            return 0
+
+    def store(self, root: str) -> StoreMemory:
+        """Return the memory of the store at ``root``, empty when it is new."""
+        return self.stores.setdefault(root, StoreMemory())
+
+    def fold(self, table: str, row: Row) -> None:
+        """Take in one row of the spool."""
+        root = row.get("store_root")
+        if not isinstance(root, str):
+            return
+        memory = self.store(root)
+        if table == "links":
+            memory.put(link_of(row), interval_of(row))
+        elif table == "findings":
+            memory.put_finding(row)
+        elif table == "usage" and row["scope"] == "layer":
+            memory.sizes[str(row["subject"])] = _size_of(row)
+        elif table == "coverage" and row["kind"] in _VOUCHING:
+            memory.vouched = interval_of(row).before - 1000  # a batch rounds it up to the next microsecond
+
+    def checkpoint(self, next_offset: int) -> None:
+        """Write all that is known, which must be exactly the batches below ``next_offset``. Raises ``OSError``; the old one stays then."""
+        document = {
+            "format": FORMAT,
+            "spool": self._spool,
+            "next": next_offset,
+            "run": self.last_run,
+            "stores": {root: _memory_document(memory) for root, memory in self.stores.items()},
+        }
+        text = json.dumps(document, separators=(",", ":")).encode("ascii")
+        data = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(text)
+        if self._filesystem_has(self._path):
+            self._filesystem.replace(self._path, self._previous)
+            self.floor = self._written
+        write_durably(self._filesystem, self._path, data)
+        self.next_offset = self._written = next_offset
+
+    @property
+    def _previous(self) -> Path:
+        return self._path.with_name(_PREVIOUS)
+
+    def _filesystem_has(self, path: Path) -> bool:
+        return path.name in self._filesystem.names(path.parent)
+
+    def _start(self, offsets: list[int]) -> int:
+        """Load the newest checkpoint that can be used with the batches at ``offsets``; return where to replay from."""
+        for file in (self._path, self._previous):
+            try:
+                document = _read_checkpoint(self._filesystem.read(file), self._spool, offsets[0] if offsets else 0)
+                self.stores = {root: _memory_of(value) for root, value in document["stores"].items()}
+                self.last_run = document["run"]
+                self.next_offset = self.floor = self._written = int(document["next"])
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, KeyError, TypeError, IndexError, zstandard.ZstdError) as error:
+                self.damaged.append(f"{file.name} cannot be used: {error}")
+                continue
+            return self.next_offset
+        return 0
+
+    def _replay(self, offset: int, data: bytes) -> None:
+        self.next_offset = offset + 1
+        try:
+            header, table = decode(data, f"{offset} of the spool")
+        except NewerSchemaError:
+            raise
+        except BatchError as error:
+            self.damaged.append(error.message)
+            return
+        self.last_run = header.run
+        for row in rows_of(table):
+            self.fold(header.table, row)
+
+
+def _read_checkpoint(data: bytes, spool: str, first: int) -> dict[str, Any]:
+    """Return the checkpoint of ``spool``, whose batches begin at ``first``. Raises ``ValueError`` when the two do not meet."""
+    document: dict[str, Any] = json.loads(zstandard.ZstdDecompressor().decompress(data))
+    if document["format"] != FORMAT:
+        raise ValueError(f"its format is {document['format']}")
+    if document["spool"] != spool:
+        raise ValueError("it belongs to another spool")
+    if first > document["next"]:
+        raise ValueError(f"it ends at {document['next']}, the spool begins at {first}")
+    return document
+
+
+def _size_of(row: Row) -> Size:
+    numbers = (row.get(name) for name in ("bytes", "apparent_bytes", "inodes", "shared_bytes"))
+    used, apparent, inodes, shared = (number if isinstance(number, int) else 0 for number in numbers)
+    return Size(used, apparent, inodes, shared, 0)
+
+
+def _memory_document(memory: StoreMemory) -> dict[str, Any]:
+    return {
+        "vouched": memory.vouched,
+        "links": [_link_document(link, memory.since[key]) for key, link in memory.links.items()],
+        "gone": [[*key, interval.after, interval.before] for key, interval in memory.gone.items()],
+        "findings": memory.findings,
+        "sizes": {
+            name: [size.bytes, size.apparent_bytes, size.inodes, size.shared_bytes, size.newest_ns] for name, size in memory.sizes.items()
+        },
+    }
+
+
+def _memory_of(document: Mapping[str, Any]) -> StoreMemory:
+    memory = StoreMemory(vouched=document["vouched"])
+    for item in document["links"]:
+        link, interval = _link_of(item)
+        memory.links[link.key] = link
+        memory.since[link.key] = interval
+    memory.gone = {(LinkKind(kind), subject, path): Interval(after, before) for kind, subject, path, after, before in document["gone"]}
+    memory.findings = dict(document["findings"])
+    memory.sizes = {name: Size(*numbers) for name, numbers in document["sizes"].items()}
+    return memory
+
+
+def _link_document(link: Link, since: Interval) -> list[Any]:
+    owner = link.owner
+    return [
+        link.kind,
+        link.subject,
+        link.path,
+        link.target,
+        link.state,
+        link.layer_id,
+        link.inode,
+        link.nlink,
+        dict(link.detail),
+        None if owner is NOBODY else [getattr(owner, name) for name in Attribution.__dataclass_fields__],
+        since.after,
+        since.before,
+    ]
+
+
+def _link_of(item: list[Any]) -> tuple[Link, Interval]:
+    kind, subject, path, target, state, layer_id, inode, nlink, detail, owner, after, before = item
+    link = Link(
+        kind=LinkKind(kind),
+        subject=subject,
+        path=path,
+        target=target,
+        state=LinkState(state),
+        layer_id=layer_id,
+        inode=inode,
+        nlink=nlink,
+        detail=detail or _EMPTY,
+        owner=Attribution(*owner) if owner else NOBODY,
+    )
+    return link, Interval(after, before)

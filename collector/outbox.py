@@ -1,0 +1,78 @@
+"""Rows on their way into the spool: bounded, and patient while the spool is full.
+
+Rows are given to the spool, which buffers them until ``seal`` makes them durable. While it cannot (no space, its limit), they stay in
+memory, at most ``limit`` of them. ``accept`` says how many of the rows it took: the recorder advances its ledger for those alone, so
+a later survey finds the rest again. What only an event told and does not fit is lost, and the recorder states a gap. ``state`` takes
+the few rows that say so (gap, start, stop, heartbeat) whatever the limit.
+
+A row that the schema refuses is left out and kept in ``refused``; the others go through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from collector.spool import Sealed, Spool
+from linktrail.batch import MAX_ROWS
+from linktrail.errors import BatchError, SpoolFullError
+from linktrail.events import Row
+
+
+class Outbox:
+    """The way into one spool."""
+
+    def __init__(self, spool: Spool, limit: int) -> None:
+        """Keep at most ``limit`` rows in memory for ``spool``."""
+        self._spool = spool
+        self._limit = limit
+        self.full: str | None = None  # why the spool takes nothing now
+        self.refused: list[tuple[Row, str]] = []  # rows left out since this was last cleared, and why
+        self.sealed_rows = 0
+
+    @property
+    def room(self) -> int:
+        """How many rows ``accept`` would take."""
+        return max(0, self._limit - self._spool.pending_rows)
+
+    @property
+    def pending(self) -> int:
+        """How many rows are not durable yet."""
+        return self._spool.pending_rows
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a whole batch is waiting."""
+        return self.full is None and self._spool.pending_rows >= MAX_ROWS
+
+    def accept(self, table: str, rows: Sequence[Row]) -> int:
+        """Take rows from the front as far as there is room, and return how many. Raises ``SpoolError``."""
+        count = min(len(rows), self.room)
+        self.state(table, rows[:count])
+        return count
+
+    def state(self, table: str, rows: Sequence[Row]) -> None:
+        """Take all ``rows``. Raises ``SpoolError``."""
+        if not rows:
+            return
+        try:
+            self._spool.append(table, list(rows))
+        except BatchError:
+            for row in rows:
+                self._take_one(table, row)
+
+    def seal(self) -> list[Sealed]:
+        """Make durable what is waiting, as far as the spool has room. Raises ``SpoolError`` when the spool is unusable."""
+        try:
+            sealed = self._spool.seal()
+        except SpoolFullError as error:
+            self.full = error.message
+            return []
+        self.full = None
+        self.sealed_rows += sum(batch.rows for batch in sealed)
+        return sealed
+
+    def _take_one(self, table: str, row: Row) -> None:
+        try:
+            self._spool.append(table, [row])
+        except BatchError as error:
+            self.refused.append((row, error.message))

@@ -1,0 +1,232 @@
+"""The collector program: everything put together, until it is told to stop.
+
+``collect`` opens the state directory, finds the driver of each root, takes the spool's lock, rebuilds the ledger, and then steps the
+recorder until SIGTERM or SIGINT (or the ``stop`` event of a caller). A clean stop reads once more what is waiting, writes a ``stop``
+row, seals, and checkpoints. Being killed instead costs nothing but a wider gap.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from collector.barrier import Barrier
+from collector.ledger import Ledger
+from collector.links import LinkKind
+from collector.live import Status, StoreStatus, write_status
+from collector.recorder import Pace, Recorder
+from collector.settings import Settings
+from collector.source import Source, find_sources
+from collector.spool import LIMIT_BYTES, Spool
+from collector.store_recorder import StoreRecorder
+from collector.unwatched import Unwatched
+from collector.watch.interface import Watcher
+from collector.watch.plain import InotifyWatcher
+from linktrail import __version__
+from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
+from linktrail.durable import FileSystem, LocalFileSystem
+from linktrail.errors import StateUnusableError, WatchError
+from linktrail.state import State, open_state
+
+STEP_SECONDS: Final = 0.5
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_UNWATCHED_INTERVAL: Final = 30.0
+_BARRIER: Final = "barrier"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to collect. ``once``: read the stores once and end. ``watch`` false: never watch, only read."""
+
+    cluster: str = ""
+    node: str = field(default_factory=socket.gethostname)
+    once: bool = False
+    watch: bool = True
+    spool_limit: int = LIMIT_BYTES
+    settings: Settings = field(default_factory=Settings)
+
+    @classmethod
+    def of(cls, *, cluster: str = "", node: str | None = None, once: bool = False, min_age: float | None = None) -> Options:
+        """Return the options that a command line states; ``min_age`` in seconds."""
+        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, settings=Settings(min_age=min_age))
+
+
+def collect(
+    roots: Sequence[Path],
+    state_directory: Path | None,
+    options: Options,
+    *,
+    clock: Clock | None = None,
+    filesystem: FileSystem | None = None,
+    stop: threading.Event | None = None,
+) -> int:
+    """Record the stores at ``roots`` into the spool of ``state_directory`` until stopped; return the exit code.
+
+    Raises ``NoStoreError``, ``StoreUnreadableError``, ``StateInStoreError``, ``StateUnusableError``, ``SpoolLockedError``, ``SpoolError``.
+    """
+    clock = clock or SystemClock()
+    filesystem = filesystem or LocalFileSystem()
+    state = open_state(state_directory, roots)
+    sources = find_sources(roots)
+    try:
+        filesystem.make_directory(state.path)
+    except OSError as error:
+        raise StateUnusableError(path=state.path, what=error.strerror or error) from error
+    spool = Spool.open(
+        state.spool,
+        filesystem=filesystem,
+        clock=clock,
+        cluster=options.cluster,
+        node=options.node,
+        limit_bytes=options.spool_limit,
+        least_offset=Ledger.least_offset(state.ledger, filesystem),
+    )
+    try:
+        ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
+        with _until_signalled(stop or threading.Event()) as stopping:
+            _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger).run(stopping)
+    finally:
+        spool.close()
+    return 0
+
+
+class _Collector:
+    """One run of the program."""
+
+    def __init__(self, sources: Sequence[Source], *, state: State, options: Options, clock: Clock, spool: Spool, ledger: Ledger) -> None:
+        self._state = state
+        self._options = options
+        self._clock = clock
+        self._spool = spool
+        self._started = clock.now()
+        self._watcher = _watcher(clock, watch=options.watch and not options.once)
+        settings = options.settings
+        if options.once:
+            settings = replace(settings, entries_per_second=1e12)
+        elif self._watcher.mode == Unwatched.mode:
+            settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
+        self._recorder = Recorder(
+            sources,
+            watcher=self._watcher,
+            spool=spool,
+            ledger=ledger,
+            clock=clock,
+            settings=settings,
+            barrier=_barrier(state) if self._watcher.mode == InotifyWatcher.mode else None,
+        )
+        self._pace = Pace(settings.status_interval)
+        self._counted = (0, self._started)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Record until ``stopping`` is set. Raises ``SpoolError``, after which only what was sealed before is certain."""
+        try:
+            self._recorder.start()
+            if self._options.once:
+                self._recorder.record_once()
+            while not stopping.is_set() and not self._options.once:
+                self._recorder.step(STEP_SECONDS)
+                now = self._clock.now()
+                if self._pace.due(now):
+                    self._say(now, "recording")
+            self._recorder.stop()
+            self._say(self._clock.now(), "stopped")
+        finally:
+            self._watcher.stop()
+
+    def _say(self, now: Instant, state: str) -> None:
+        """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""
+        recorder, spool = self._recorder, self._spool
+        events = sum(store.events for store in recorder.stores)
+        before, since = self._counted
+        self._counted = (events, now)
+        status = Status(
+            run=spool.run,
+            pid=os.getpid(),
+            version=__version__,
+            started_at=self._started.wall,
+            updated_at=now.wall,
+            state=state,
+            mode=self._watcher.mode,
+            watches=self._watcher.watches,
+            uncovered=len(self._watcher.uncovered),
+            events_per_second=round((events - before) * NANOSECONDS / max(1, now.monotonic - since.monotonic), 1),
+            rows_sealed=recorder.outbox.sealed_rows,
+            rows_waiting=recorder.outbox.pending,
+            spool_bytes=spool.size_bytes,
+            spool_limit=spool.limit_bytes,
+            spool_next=spool.next_offset,
+            spool_acknowledged=spool.acknowledged(),
+            spool_full=recorder.outbox.full,
+            trouble=recorder.trouble,
+            stores=tuple(_store_status(store) for store in recorder.stores),
+        )
+        try:
+            write_status(self._state.path, status)
+        except OSError as error:
+            recorder.trouble = f"the status cannot be written: {error.strerror or error}"
+
+
+def _store_status(store: StoreRecorder) -> StoreStatus:
+    memory = store.memory
+    counts = Counter(link.kind for link in store.survey.links.values()) if store.survey is not None else Counter()
+    return StoreStatus(
+        root=store.source.name,
+        kind=store.source.kind.value,
+        links=len(memory.links),
+        layers=counts[LinkKind.LAYER_RECORD],
+        images=counts[LinkKind.IMAGE_RECORD],
+        containers=counts[LinkKind.CONTAINER_RECORD],
+        changes=store.changes,
+        events=store.events,
+        gaps=store.gaps,
+        findings=dict(Counter(str(row["severity"]) for row in memory.findings.values())),
+        bytes=store.findings.total_bytes,
+        read_at=None if store.survey is None else store.survey.finished,
+        reading_ms=round(store.reading_ns / 1e6, 1) if store.survey is not None else None,
+        vouched=memory.vouched,
+        down=store.down,
+    )
+
+
+def _watcher(clock: Clock, *, watch: bool) -> Watcher:
+    """Return the best way of watching that the kernel grants."""
+    if watch:
+        try:
+            return InotifyWatcher(clock=clock)
+        except WatchError:  # the mode in the record and in the status says that nothing is watched
+            pass
+    return Unwatched(clock)
+
+
+def _barrier(state: State) -> Barrier | None:
+    try:
+        return Barrier(state.path / _BARRIER)
+    except OSError:  # not writable now: readings then end with an instant of silence instead
+        return None
+
+
+@contextmanager
+def _until_signalled(stopping: threading.Event) -> Iterator[threading.Event]:
+    """Set ``stopping`` on SIGTERM and SIGINT while inside; in a thread other than the main one, only the caller can set it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield stopping
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,252 @@
+"""The loop: watch, read, record, seal, remember.
+
+One ``step`` takes what the watcher tells, reads the stores that are due, measures a little, and once a second seals what there is to say.
+Everything comes in by arguments, and time only from the clock, so tests drive it step by step.
+
+Order of what becomes durable: rows (links before the coverage that vouches for them), then the checkpoint of the ledger, then the trimming
+of what both the processor and the checkpoint no longer need. A crash between any two of these repeats nothing and loses nothing.
+
+When the spool takes no rows, readings pause once ``rows_limit`` rows wait; the ledger then stands still, so the next reading finds what
+changed meanwhile. A spool that cannot be trusted any more (a failed fsync) ends the program with its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from collector.barrier import Barrier
+from collector.brackets import between
+from collector.ledger import Ledger
+from collector.outbox import Outbox
+from collector.rows import Statement, coverage_row, interval_of
+from collector.settings import Settings
+from collector.source import Source
+from collector.spool import Spool
+from collector.store_recorder import StoreRecorder, Tools
+from collector.watch.interface import Cause, Loss, Report, WatchBatch, Watcher
+from linktrail.clock import NANOSECONDS, Clock, Instant
+from linktrail.events import Origin, Stamp
+
+JUMP_NS: Final = NANOSECONDS
+BARRIER_SECONDS: Final = 1.0
+_DRAIN_ROUNDS: Final = 20
+
+
+@dataclass(slots=True)
+class Pace:
+    """Something done every ``interval`` seconds."""
+
+    interval: float
+    next_at: int = 0
+
+    def due(self, now: Instant) -> bool:
+        """Tell whether it is time, and if so, count from now again."""
+        if now.monotonic < self.next_at:
+            return False
+        self.next_at = now.monotonic + round(self.interval * NANOSECONDS)
+        return True
+
+
+class Recorder:
+    """Records stores into a spool. Not safe for several threads."""
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        watcher: Watcher,
+        spool: Spool,
+        ledger: Ledger,
+        clock: Clock,
+        settings: Settings,
+        barrier: Barrier | None = None,
+    ) -> None:
+        """Record ``sources``; the watcher is started and the run of the spool begun by ``start``."""
+        self.outbox = Outbox(spool, settings.rows_limit)
+        self.stores = [
+            StoreRecorder(source, ledger.store(source.name), self._tools(watcher, clock, settings), ledger_lost=ledger.lost)
+            for source in sources
+        ]
+        self._watcher = watcher
+        self._barrier = barrier
+        self._spool = spool
+        self._ledger = ledger
+        self._clock = clock
+        self._settings = settings
+        self._last = clock.now()
+        self._beats = Pace(settings.heartbeat, self._last.monotonic + round(settings.heartbeat * NANOSECONDS))
+        self._seals = Pace(settings.seal_interval)
+        self._checkpoints = Pace(settings.checkpoint_interval)
+        self._turn = 0
+        self.trouble: str | None = None  # what does not work now, though nothing is lost
+
+    def _tools(self, watcher: Watcher, clock: Clock, settings: Settings) -> Tools:
+        return Tools(clock, watcher, self.outbox, settings, self._drain)
+
+    def start(self) -> None:
+        """Begin to watch, and a run. Raises ``WatchError``, ``SpoolError``."""
+        self._watcher.start()
+        if self._barrier is not None:
+            self._watcher.cover(self._barrier.plan)
+        self._spool.begin_run()
+
+    def step(self, timeout: float) -> None:
+        """Take what the watcher tells (waiting up to ``timeout`` seconds for it) and do what is due. Raises ``SpoolError``."""
+        self._digest(self._watcher.take(self._wait(timeout)))
+        now = self._clock.now()
+        self._check_clock(now)
+        for store in self.stores:
+            if store.due_at() <= self._clock.now().monotonic and self.outbox.room:
+                store.read()
+        self._sample()
+        self._write(self._clock.now())
+
+    def record_once(self) -> None:
+        """Read every store and measure everything that was never measured. Raises ``SpoolError``."""
+        for store in self.stores:
+            store.read()
+            while (at := store.findings.sample_due_at()) is not None and at <= self._clock.now().monotonic:
+                store.findings.sample()
+        self._seal()
+
+    def stop(self) -> None:
+        """Say that recording ends, and make everything durable. Raises ``SpoolError``."""
+        self._drain()
+        for store in self.stores:
+            if store.dirty and self.outbox.room:
+                store.read()
+        self._watcher.stop()
+        now = self._clock.now()
+        for store in self.stores:
+            store.stop(now)
+        self._seal()
+        self.checkpoint()
+
+    # --- the watch ------------------------------------------------------------------------------------------------
+
+    def _wait(self, timeout: float) -> float:
+        """Return how long to wait for events: until something else is due, at most ``timeout`` seconds."""
+        now = self._clock.now().monotonic
+        due = [now + round(timeout * NANOSECONDS), self._beats.next_at]
+        if self.outbox.room:
+            due += [store.due_at() for store in self.stores]
+            due += [at for store in self.stores if (at := store.findings.sample_due_at()) is not None]
+        if self.outbox.pending:
+            due.append(self._seals.next_at)
+        return max(0, min(due) - now) / NANOSECONDS
+
+    def _digest(self, reports: Sequence[Report]) -> None:
+        for report in reports:
+            if isinstance(report, WatchBatch):
+                self._take_batch(report)
+            else:
+                self._take_loss(report)
+        for store in self.stores:
+            store.watch_new()
+
+    def _take_batch(self, batch: WatchBatch) -> None:
+        places: dict[Path, tuple[StoreRecorder, str] | None] = {}
+        for change in batch.changes:
+            if change.directory not in places:
+                places[change.directory] = self._home(change.directory)
+            home = places[change.directory]
+            if home is not None:
+                home[0].saw(change, home[1], batch.after, batch.before)
+            elif self._barrier is not None and change.directory == self._barrier.directory:
+                self._barrier.saw(change)
+
+    def _home(self, directory: Path) -> tuple[StoreRecorder, str] | None:
+        """Return the innermost store that holds ``directory``, and the place in it."""
+        found = [(store, place) for store in self.stores if (place := store.place(directory)) is not None]
+        return min(found, key=lambda pair: len(pair[1]), default=None)
+
+    def _take_loss(self, loss: Loss) -> None:
+        if loss.cause is Cause.CLOCK_JUMP:
+            return  # ``_check_clock`` sees it too, and states it once for all stores
+        for store in self.stores:
+            if store.concerns(loss):
+                store.lose(loss)
+
+    def _drain(self) -> bool:
+        """Take in what is under way, so that a reading is told with all the events up to its end; tell whether that is certain.
+
+        Where no barrier can be raised, an instant of silence has to do.
+        """
+        barrier = self._barrier
+        raised = barrier is not None and barrier.raise_flag()
+        wait = BARRIER_SECONDS / _DRAIN_ROUNDS if raised else self._settings.drain
+        for _ in range(_DRAIN_ROUNDS):
+            reports = self._watcher.take(wait)
+            self._digest(reports)
+            if (raised and barrier is not None and barrier.seen) or (not raised and not reports):
+                return True
+        if raised and barrier is not None:
+            barrier.missed()
+        return not raised
+
+    # --- time -----------------------------------------------------------------------------------------------------
+
+    def _check_clock(self, now: Instant) -> None:
+        """State a jump of the wall clock: times around it may be told by the old or by the new setting."""
+        jump = (now.wall - self._last.wall) - (now.monotonic - self._last.monotonic)
+        if abs(jump) > JUMP_NS:
+            message = f"the wall clock was set {'forward' if jump > 0 else 'back'} by {abs(jump) / NANOSECONDS:.1f} s"
+            for store in self.stores:
+                store.clock_jumped(between(self._last, now), message, now)
+        self._last = now
+
+    # --- writing --------------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        """Measure one tree of one store, the stores taking turns; readings that are due come first."""
+        now = self._clock.now().monotonic
+        if any(store.due_at() <= now for store in self.stores):
+            return
+        self._turn = (self._turn + 1) % len(self.stores)
+        self.stores[self._turn].findings.sample()
+
+    def _write(self, now: Instant) -> None:
+        self._state_refused(now)
+        if self._beats.due(now):
+            for store in self.stores:
+                store.beat(now)
+        if self.outbox.urgent or self._seals.due(now):
+            self._seal()
+        if self._checkpoints.due(now):
+            self.checkpoint()
+
+    def _state_refused(self, now: Instant) -> None:
+        """State a gap for every row that the schema refused: what it said is in the record only as this."""
+        for row, why in self.outbox.refused:
+            stamp = Stamp(interval_of(row), now, self._clock.boot_id, Origin.SURVEY, _text(row["store_kind"]), _text(row["store_root"]))
+            statement = Statement("gap", cause="unrecordable", message=why, gap_id=f"unrecordable-{now.monotonic}")
+            self.outbox.state("coverage", [coverage_row(statement, stamp)])
+        self.outbox.refused.clear()
+
+    def _seal(self) -> None:
+        if self.outbox.pending or self.outbox.full:
+            self.outbox.seal()
+            if self.outbox.full:
+                self._trim()
+
+    def checkpoint(self) -> None:
+        """Remember what is sealed. Skipped while rows wait, for the ledger then knows more than the spool."""
+        if self.outbox.pending:
+            return
+        self._ledger.last_run = self._spool.run
+        try:
+            self._ledger.checkpoint(self._spool.next_offset)
+            self.trouble = None
+        except OSError as error:  # the older checkpoint stands, and the spool keeps what it needs: only a start takes longer
+            self.trouble = f"the ledger cannot be written: {error.strerror or error}"
+        self._trim()
+
+    def _trim(self) -> None:
+        self._spool.trim(min(self._spool.acknowledged(), self._ledger.floor))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,232 @@
+"""How large things are: samples of layers, stores and filesystems, at a bounded cost.
+
+A layer of an image never changes, so it is measured once, when its record is complete; what can grow (containers' layers, orphans,
+layers in the making, temporary directories) again every ``interval``. A measurement that equals the last one is not repeated in the
+record for an hour. After a tree of N inodes the sampler rests N / ``entries_per_second`` seconds, so that a collector never reads a
+disk faster than that on average; the order is: what findings hold, then what was never measured, then what is due longest.
+
+Paths are opened below the root without following links (``collector.safe``). Filesystems are asked with statvfs where the store and its
+layers lie.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from collector.graph import LAYER_HOME, Graph
+from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Survey
+from collector.measure import Size, measure
+from collector.rows import Sample
+from collector.safe import open_root
+from linktrail.clock import NANOSECONDS, Clock, Instant
+from linktrail.errors import LinktrailError
+
+REPEAT_NS: Final = 3600 * NANOSECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something to measure: ``path`` relative to the root, ``subject`` as it stands in usage rows."""
+
+    path: str
+    subject: str
+    role: str
+    grows: bool
+    recorded_bytes: int | None
+    owner: Attribution
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A sample and when it was taken."""
+
+    sample: Sample
+    started: Instant
+    finished: Instant
+
+
+def targets(survey: Survey) -> dict[str, Target]:
+    """Return what can be measured in a store, by path."""
+    graph = Graph.of(survey)
+    needed = graph.reach(graph.roots())
+    writable = {container.layer for container in graph.containers.values()}
+    found: dict[str, Target] = {}
+    for link in survey.of_kind(LinkKind.LAYER_DIRECTORY, LinkKind.TEMPORARY_DIRECTORY):
+        if link.state is LinkState.PRESENT:
+            found[link.path] = _target(link, graph, needed, writable)
+    return found
+
+
+def _target(link: Link, graph: Graph, needed: set[str], writable: set[str | None]) -> Target:
+    place = graph.places.get(link.subject)
+    layer = graph.layers.get(place.layer) if place is not None and place.layer is not None else None
+    if link.kind is LinkKind.TEMPORARY_DIRECTORY:
+        return Target(link.path, link.subject, "temporary", grows=True, recorded_bytes=None, owner=link.owner)
+    if layer is None:
+        return Target(link.path, link.layer_id or link.subject, "orphan", grows=True, recorded_bytes=None, owner=link.owner)
+    size = layer.record.detail.get("diff_size")
+    recorded = size if isinstance(size, int) else None
+    role = "container" if layer.id in writable else "image" if layer.id in needed else "orphan"
+    grows = role == "container" or layer.incomplete
+    return Target(link.path, layer.id, role, grows=grows, recorded_bytes=recorded, owner=layer.record.owner)
+
+
+class Sampler:
+    """The samples of one store. ``sizes`` (by subject) is the ledger's; what stands there was measured before."""
+
+    def __init__(self, root: Path, sizes: Mapping[str, Size], *, interval: float, entries_per_second: float) -> None:
+        """Sample the store at ``root``; ``interval`` in seconds."""
+        self._root = root
+        self._sizes = sizes
+        self._interval = round(interval * NANOSECONDS)
+        self._rate = entries_per_second
+        self._targets: dict[str, Target] = {}
+        self._measured_at: dict[str, int] = {}  # by path, monotonic ns
+        self._told_at: dict[str, int] = {}
+        self._complete: set[str] = set()  # paths measured since they can no longer grow
+        self._rest_until = 0
+        self._held: dict[str, Size] = {}  # what findings hold besides layers, by path
+
+    def update(self, survey: Survey) -> None:
+        """Take over what there is to measure from a new survey."""
+        self._targets = targets(survey)
+        for known in (self._measured_at, self._told_at):
+            for path in [path for path in known if path not in self._targets]:
+                del known[path]
+        self._held.clear()
+        self._complete &= {path for path, target in self._targets.items() if not target.grows}
+
+    def by_path(self) -> dict[str, Size]:
+        """Return the known sizes by path, as diagnosis asks for them."""
+        known = {path: self._sizes[target.subject] for path, target in self._targets.items() if target.subject in self._sizes}
+        return {**self._held, **known}
+
+    def unknown(self, path: str) -> bool:
+        """Tell whether ``path`` was not measured yet, nor tried in vain."""
+        target = self._targets.get(path)
+        known = path in self._held if target is None else target.subject in self._sizes
+        return not known and path not in self._measured_at
+
+    def total(self) -> int | None:
+        """Return the allocated bytes of all that is there, ``None`` until every part was measured."""
+        sizes = [self._sizes.get(target.subject) for target in self._targets.values()]
+        return None if not all(sizes) else sum(size.bytes for size in sizes if size is not None)
+
+    def due_at(self, wanted: Iterable[str] = ()) -> int | None:
+        """Return when the next measurement is due (monotonic ns), ``None`` when there is nothing to measure."""
+        chosen = self._choose(wanted)
+        return None if chosen is None else max(chosen[0], self._rest_until)
+
+    def measure_one(self, clock: Clock, wanted: Iterable[str] = ()) -> tuple[Target, Size, Measured | None] | None:
+        """Measure what is due, if anything: the target, its size, and the sample when it is worth a row.
+
+        ``wanted`` are paths whose size a finding asks for. A target that is gone meanwhile is passed over.
+        """
+        started = clock.now()
+        chosen = self._choose(wanted)
+        if chosen is None or max(chosen[0], self._rest_until) > started.monotonic:
+            return None
+        target = chosen[1]
+        self._measured_at[target.path] = started.monotonic
+        if not target.grows:
+            self._complete.add(target.path)
+        size = self._measure(target, started)
+        finished = clock.now()
+        if size is None:
+            return None
+        self._rest_until = finished.monotonic + round(size.inodes / self._rate * NANOSECONDS)
+        if target.path not in self._targets:
+            self._held[target.path] = size
+            return target, size, None
+        same = self._sizes.get(target.subject)
+        told = self._told_at.get(target.path)
+        if same is not None and _equal(same, size) and told is not None and finished.monotonic - told < REPEAT_NS:
+            return target, size, None
+        self._told_at[target.path] = finished.monotonic
+        return target, size, Measured(_sample(target, size), started, finished)
+
+    def _choose(self, wanted: Iterable[str]) -> tuple[int, Target] | None:
+        """Return what to measure next and when it is due."""
+        for path in wanted:
+            if self.unknown(path):
+                return 0, self._targets.get(path) or Target(path, path, "", grows=True, recorded_bytes=None, owner=NOBODY)
+        best: tuple[int, Target] | None = None
+        for path, target in self._targets.items():
+            measured = self._measured_at.get(path)
+            if measured is None:
+                if target.grows or target.subject not in self._sizes:
+                    return 0, target
+                continue  # an earlier run measured it, and it cannot have changed
+            if not target.grows and path in self._complete:
+                continue
+            due = measured + self._interval if target.grows else 0
+            if best is None or due < best[0]:
+                best = due, target
+        return best
+
+    def _measure(self, target: Target, now: Instant) -> Size | None:
+        parent, _, name = target.path.rpartition("/")
+        try:
+            with open_root(self._root) as root, root.directory(*(parent.split("/") if parent else ())) as directory:
+                return measure(name, directory=directory.fd, not_after=now.wall)
+        except (OSError, LinktrailError):  # gone or unreadable: the survey says so
+            return None
+
+
+def filesystems(survey: Survey) -> list[Sample]:
+    """Return what is free on the filesystems of a store and of its layers, each once, named by mount point."""
+    found: dict[str, Sample] = {}
+    root = Path(os.path.realpath(survey.root))
+    for path in (root, root / LAYER_HOME[survey.kind]):
+        try:
+            facts = os.statvfs(path)
+            point = _mount_point(path)
+        except OSError:
+            continue
+        unit = facts.f_frsize
+        found[point] = Sample(
+            "filesystem",
+            point,
+            bytes=(facts.f_blocks - facts.f_bfree) * unit,
+            inodes=facts.f_files - facts.f_ffree,
+            capacity_bytes=facts.f_blocks * unit,
+            available_bytes=facts.f_bavail * unit,
+            capacity_inodes=facts.f_files,
+            available_inodes=facts.f_favail,
+        )
+    return list(found.values())
+
+
+def _mount_point(path: Path) -> str:
+    """Return the uppermost directory of the filesystem of ``path`` (a directory mounted on itself is no border)."""
+    device = path.stat().st_dev
+    while path != path.parent and path.parent.stat().st_dev == device:
+        path = path.parent
+    return os.fspath(path)
+
+
+def _equal(one: Size, other: Size) -> bool:
+    return (one.bytes, one.apparent_bytes, one.inodes, one.shared_bytes) == (
+        other.bytes,
+        other.apparent_bytes,
+        other.inodes,
+        other.shared_bytes,
+    )
+
+
+def _sample(target: Target, size: Size) -> Sample:
+    return Sample(
+        "layer",
+        target.subject,
+        role=target.role,
+        bytes=size.bytes,
+        apparent_bytes=size.apparent_bytes,
+        inodes=size.inodes,
+        shared_bytes=size.shared_bytes,
+        recorded_bytes=target.recorded_bytes,
+        owner=target.owner,
+    )

@@ -1,0 +1,158 @@
+"""What is wrong in one store and how large its parts are, as rows: diagnosis after readings, and samples in between.
+
+Diagnosis runs after a reading, but in a store that never gets quiet only every ``diagnose_interval``. Grace periods end without any change,
+so diagnosis says when the next one does (``due_at``), and the recorder reads the store again then. What findings hold is measured first,
+and the findings told again with their bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Final
+
+from collector.brackets import Reading, between, since_wall
+from collector.diagnose import examine
+from collector.findings_log import FindingsLog
+from collector.ledger import StoreMemory
+from collector.links import Survey
+from collector.outbox import Outbox
+from collector.rows import Sample, finding_row, usage_row
+from collector.samples import Measured, Sampler, filesystems
+from collector.settings import Settings
+from collector.source import Source
+from linktrail.clock import NANOSECONDS, Clock, Instant
+from linktrail.events import Interval, Origin, Stamp
+
+_GRACE_SPACING_NS: Final = 5 * NANOSECONDS
+
+
+class StoreFindings:
+    """Findings and samples of one store; what is open and what was measured stands in the ledger's ``memory``."""
+
+    def __init__(self, source: Source, memory: StoreMemory, clock: Clock, outbox: Outbox, settings: Settings) -> None:
+        """Diagnose and measure ``source``."""
+        self._source = source
+        self._memory = memory
+        self._clock = clock
+        self._outbox = outbox
+        self._settings = settings
+        self._log = FindingsLog(source.name)
+        self._sampler = Sampler(
+            source.root, memory.sizes, interval=settings.sample_interval, entries_per_second=settings.entries_per_second
+        )
+        self._additional: tuple[Survey, ...] = ()
+        self._additional_at: int | None = None
+        self._survey: Survey | None = None
+        self._reading: Reading | None = None
+        self._looked: Instant | None = None  # when the last diagnosis was made
+        self._postponed = False
+        self._grace_due: int | None = None  # ns UTC
+        self._wanted: list[str] = []  # paths whose bytes a finding asks for
+        self._resize = False  # some of them were measured since the last diagnosis
+        self._filesystems_at = 0
+
+    # --- findings -------------------------------------------------------------------------------------------------
+
+    def due_at(self) -> int | None:
+        """Return when a new reading is needed for a diagnosis (monotonic ns), ``None`` when nothing waits for one."""
+        looked = self._looked
+        if looked is None:
+            return None
+        times = [self._log.second_look]
+        if self._postponed:
+            times.append(looked.monotonic + round(self._settings.diagnose_interval * NANOSECONDS))
+        if self._grace_due is not None:
+            times.append(max(looked.monotonic + self._grace_due - looked.wall, looked.monotonic + _GRACE_SPACING_NS))
+        return min((time for time in times if time is not None), default=None)
+
+    def look(self, survey: Survey, reading: Reading, *, moving: bool) -> None:
+        """Diagnose ``survey``, unless that was done a moment ago in a store that changes all the time. Raises ``SpoolError``."""
+        self._survey, self._reading = survey, reading
+        since = None if self._looked is None else reading.finished.monotonic - self._looked.monotonic
+        second = self._log.second_look
+        asked = second is not None and second <= reading.started.monotonic
+        if since is not None and moving and not asked and since < self._settings.diagnose_interval * NANOSECONDS:
+            self._postponed = True
+            return
+        self._sampler.update(survey)
+        if self._additional_at is None or reading.finished.monotonic - self._additional_at >= self._settings.survey_interval * NANOSECONDS:
+            self._additional = self._source.survey_additional(self._clock)
+            self._additional_at = reading.finished.monotonic
+        self._diagnose(survey, reading, moving=moving)
+
+    def _diagnose(self, survey: Survey, reading: Reading, *, moving: bool) -> None:
+        now = self._clock.now()
+        confirmed = self._log.confirmed(self._memory.findings, reading.started)
+        diagnosis = examine(
+            survey,
+            now=now.wall,
+            additional=self._additional,
+            sizes=self._sampler.by_path(),
+            min_age=self._settings.min_age,
+            since=self._memory.history,
+            confirmed=confirmed,
+        )
+        events = self._log.events(self._memory.findings, diagnosis, survey, confirmed=confirmed, moving=moving, looked=reading.finished)
+        interval = since_wall(None, now) if self._looked is None else between(self._looked, now)
+        stamp = self._stamp(interval, now)
+        rows = [finding_row(event.action, event.columns, event.since, stamp) for event in events]
+        for row in rows[: self._outbox.accept("findings", rows)]:
+            self._memory.put_finding(row)
+        self._looked, self._postponed, self._resize = now, False, False
+        self._grace_due = diagnosis.due
+        held = (path for finding in diagnosis.findings if finding.bytes is None for path in finding.held)
+        self._wanted = [path for path in held if self._sampler.unknown(path)]
+
+    # --- sizes ----------------------------------------------------------------------------------------------------
+
+    def sample_due_at(self) -> int | None:
+        """Return when the next measurement is due (monotonic ns), ``None`` before the first reading."""
+        if self._survey is None:
+            return None
+        due = self._sampler.due_at(self._wanted)
+        return self._filesystems_at if due is None else min(due, self._filesystems_at)
+
+    @property
+    def total_bytes(self) -> int | None:
+        """Allocated bytes of the store's layers, ``None`` until all were measured."""
+        return self._sampler.total()
+
+    def sample(self) -> None:
+        """Measure one tree if one is due, and ask the filesystems if it is time. Raises ``SpoolError``."""
+        now = self._clock.now()
+        if self._survey is None or self._reading is None or self._outbox.room == 0:
+            return
+        if now.monotonic >= self._filesystems_at:
+            self._filesystems_at = now.monotonic + round(self._settings.filesystem_interval * NANOSECONDS)
+            self._tell(self._totals(self._survey), between(now, self._clock.now()))
+        done = self._sampler.measure_one(self._clock, self._wanted)
+        if done is None:
+            return
+        target, size, measured = done
+        if measured is not None:
+            self._tell([measured.sample], _span(measured))
+        if target.role:
+            self._memory.sizes[target.subject] = size
+        self._resize = self._resize or target.path in self._wanted
+        self._wanted = [path for path in self._wanted if self._sampler.unknown(path)]
+        if self._resize and not self._wanted:
+            self._diagnose(self._survey, self._reading, moving=self._log.second_look is not None)
+
+    def _totals(self, survey: Survey) -> list[Sample]:
+        found = filesystems(survey)
+        total = self._sampler.total()
+        if total is not None:
+            found.append(Sample("store", os.fspath(self._source.root), bytes=total))
+        return found
+
+    def _tell(self, samples: Iterable[Sample], interval: Interval) -> None:
+        stamp = self._stamp(interval, self._clock.now())
+        self._outbox.accept("usage", [usage_row(sample, stamp) for sample in samples])
+
+    def _stamp(self, interval: Interval, observed: Instant) -> Stamp:
+        return Stamp(interval, observed, self._clock.boot_id, Origin.SURVEY, self._source.kind, self._source.name)
+
+
+def _span(measured: Measured) -> Interval:
+    return between(measured.started, measured.finished)

@@ -1,0 +1,340 @@
+"""Recording one store: when to read it, and what a reading becomes.
+
+Watch first, survey second, and then drain the watch: what happened up to the end of a reading is known when its rows are made. The rows
+are the difference between the ledger and the survey, told with what the watch saw (``lives``), in intervals (``brackets``); then the
+gaps that are over; then findings. The ledger is advanced only for rows that were taken.
+
+A store that cannot be read (unmounted, permission, half removed) is in a gap until it can. Its links are not claimed removed, for
+nobody saw that. Only when its parent directory is there and the root is not, one row says that the store itself is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from collector.brackets import Bounds, Evidence, Reading, between, since_wall
+from collector.differ import Action, LinkChange
+from collector.ledger import StoreMemory
+from collector.links import LinkKind, Survey, removed
+from collector.lives import Lives, Round, Timed
+from collector.outbox import Outbox
+from collector.rows import Statement, coverage_row, link_row
+from collector.settings import Settings
+from collector.source import Source
+from collector.store_findings import StoreFindings
+from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
+from collector.watch.interface import Loss, Watcher
+from linktrail import __version__
+from linktrail.clock import NANOSECONDS, Clock, Instant
+from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
+from linktrail.events import Interval, Origin, Stamp
+
+_RETRY_NS = 2 * NANOSECONDS
+_SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every store's recording uses.
+
+    ``drain`` takes in what the watcher tells up to now, for all stores; it returns false when something may be missing.
+    """
+
+    clock: Clock
+    watcher: Watcher
+    outbox: Outbox
+    settings: Settings
+    drain: Callable[[], bool]
+
+
+class StoreRecorder:
+    """One store, from the start of a run to its end."""
+
+    def __init__(self, source: Source, memory: StoreMemory, tools: Tools, *, ledger_lost: bool = False) -> None:
+        """Record ``source`` onto what ``memory`` knows; ``ledger_lost`` says that it once knew more."""
+        self.source = source
+        self.memory = memory
+        self.findings = StoreFindings(source, memory, tools.clock, tools.outbox, tools.settings)
+        self.survey: Survey | None = None
+        self.down: str | None = None  # why it cannot be read
+        self.gaps = 0
+        self.changes = 0
+        self.events = 0
+        self.reading_ns = 0  # how long the last reading took
+        self._tools = tools
+        self._evidence = Evidence()
+        self._lives = Lives()
+        self._real_root = source.real_root
+        self._known = memory.vouched
+        self._lost_ledger = ledger_lost
+        self._previous: Instant | None = None
+        self._parent: tuple[int, int] | None = None  # the directory that the root was last seen in
+        self._dirty: tuple[int, int] | None = None  # first and last sign of change since the last reading, monotonic ns
+        self._losses: list[Loss] = []
+        self._starved = False  # something only events told was dropped
+        self._plan: WatchPlan | None = None
+        self._new_watches: list[WatchItem] = []
+        self._not_before = 0
+        self._periodic_at = 0
+
+    # --- what the watch tells -----------------------------------------------------------------------------------
+
+    def place(self, directory: Path) -> str | None:
+        """Return ``directory`` relative to this store, ``None`` when it is not in it."""
+        root, path = os.fspath(self._real_root), os.fspath(directory)
+        if path == root:
+            return ""
+        return path[len(root) + 1 :] if path.startswith(f"{root}/") else None
+
+    def concerns(self, loss: Loss) -> bool:
+        """Tell whether ``loss`` touches this store."""
+        return not loss.paths or any(self.place(path) is not None or self._real_root.is_relative_to(path) for path in loss.paths)
+
+    def saw(self, change: Change, place: str, after: Instant, before: Instant) -> None:
+        """Take in one event in the directory ``place``."""
+        meaning: Meaning = self.source.driver.interpret(self.source.root, change)
+        if not meaning.relevant:
+            return
+        self.events += 1
+        self._evidence.saw(place, change.name, change.action, after, before)
+        if meaning.link is not None and not self._lives.saw(meaning.link, change.action, after, before):
+            self._starved = True
+        if meaning.watch is not None:
+            self._new_watches.append(meaning.watch)
+        self._touch()
+
+    def lose(self, loss: Loss) -> None:
+        """Take in that events may be missing: the store is read again, and then a gap is stated."""
+        self._losses.append(loss)
+        places = [place for path in loss.paths if (place := self.place(path)) is not None]
+        self._evidence.lost(loss.before, places)
+        self._touch()
+
+    def watch_new(self) -> None:
+        """Watch the directories that events told of, at once."""
+        if not self._new_watches or self._plan is None:
+            return
+        items = {item.path: item for item in (*self._plan.items, *self._new_watches)}
+        self._plan = replace(self._plan, items=tuple(items.values()))
+        self._new_watches.clear()
+        self._cover(self._plan)
+
+    # --- when -----------------------------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Whether something may have happened that no reading has seen."""
+        return self._dirty is not None
+
+    def due_at(self) -> int:
+        """Return when the next reading is due (monotonic ns)."""
+        settings = self._tools.settings
+        due = self._periodic_at
+        if self._dirty is not None:
+            first, last = self._dirty
+            due = min(due, last + round(settings.quiet * NANOSECONDS), first + round(settings.max_delay * NANOSECONDS))
+        looked = self.findings.due_at()
+        if looked is not None:
+            due = min(due, looked)
+        return max(due, self._not_before)
+
+    def _touch(self) -> None:
+        now = self._tools.clock.now().monotonic
+        self._dirty = (self._dirty[0] if self._dirty else now, now)
+
+    # --- reading --------------------------------------------------------------------------------------------------
+
+    def read(self) -> bool:
+        """Read the store and record what changed; false when it could not be read. Raises ``SpoolError``."""
+        clock = self._tools.clock
+        started = clock.now()
+        try:
+            self._plan = self.source.driver.watch_plan(self.source.root)
+            self._new_watches.clear()
+            self._cover(self._plan)
+            started = clock.now()
+            survey = self.source.survey(clock)
+        except StoreUnstableError:
+            self._retry(started)
+            return False
+        except (NoStoreError, StoreUnreadableError) as error:
+            self._unreadable(error, started)
+            return False
+        reading = Reading(started, clock.now())
+        if not self._tools.drain():
+            self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
+        self._record(survey, reading)
+        return True
+
+    def _cover(self, plan: WatchPlan) -> None:
+        self._tools.watcher.cover(plan)
+        now = self._tools.clock.now()
+        places = (self.place(path) for path in self._tools.watcher.covered)
+        self._evidence.watching((place for place in places if place is not None), now)
+
+    def _record(self, survey: Survey, reading: Reading) -> None:
+        settings = self._tools.settings
+        origin = Origin.BASELINE if self._previous is None and self._known is None else Origin.SURVEY
+        told = Round(survey, reading, self._previous, self._known, origin)
+        moving = self._dirty is not None and self._previous is not None
+        timed = self._lives.tell(self.memory.links, told, self._evidence)
+        complete = self._take(timed, reading)
+        self.survey = survey
+        self.reading_ns = reading.finished.monotonic - reading.started.monotonic
+        self._not_before = reading.finished.monotonic + round(self.reading_ns * (1 / settings.duty - 1))
+        self._periodic_at = reading.started.monotonic + round(settings.survey_interval * NANOSECONDS)
+        left = self._evidence.close(reading)
+        self._dirty = None
+        if not complete:
+            self._starved = True
+            self._evidence.lost(reading.finished)
+            self._retry(reading.finished)
+            return
+        if left or len(self._lives):
+            self._touch()
+        self._refresh_owners(survey)
+        self._state(reading)
+        self._previous = reading.started
+        self._parent = _identity(self.source.root.absolute().parent)
+        self.findings.look(survey, reading, moving=moving or bool(timed and not told.first))
+
+    def _take(self, timed: list[Timed], reading: Reading) -> bool:
+        """Give the rows to the outbox and advance the ledger by those it took; tell whether it took all."""
+        rows = [link_row(item.change.action, item.change.link, item.change.previous, self._stamp(item, reading)) for item in timed]
+        taken = self._tools.outbox.accept("links", rows)
+        for item in timed[:taken]:
+            self.memory.put(item.change.link, item.interval)
+        self.changes += taken
+        return taken == len(timed)
+
+    def _stamp(self, item: Timed, reading: Reading) -> Stamp:
+        return Stamp(item.interval, reading.finished, self._tools.clock.boot_id, item.origin, self.source.kind, self.source.name)
+
+    def _refresh_owners(self, survey: Survey) -> None:
+        """Remember who owns what now, for the rows of what is removed later; ownership alone is no change of a link."""
+        links = self.memory.links
+        for key, link in survey.links.items():
+            held = links.get(key)
+            if held is not None and held.owner != link.owner:
+                links[key] = replace(held, owner=link.owner)
+
+    # --- statements about the record ------------------------------------------------------------------------------
+
+    def _state(self, reading: Reading) -> None:
+        """Say which gaps this reading ends, and vouch for the time before it."""
+        finished = reading.finished
+        if self._previous is None:
+            self._state_start(reading)
+        if self.down is not None:
+            self._gap("unreadable", self.down, since_wall(self.memory.vouched, finished), finished)
+            self.down = None
+        over = [loss for loss in self._losses if loss.before.monotonic <= reading.started.monotonic]
+        for loss in over:
+            self._gap(loss.cause, loss.message, between(loss.after, finished), finished)
+        self._losses = [loss for loss in self._losses if loss not in over]
+        if self._starved:
+            message = "more happened than could be kept while the spool took no rows; links made and removed meanwhile may be missing"
+            self._gap("spool-full", message, since_wall(self.memory.vouched, finished), finished)
+            self._starved = False
+        untold = self._lives.oldest
+        sure = reading.started if untold is None else min(untold, reading.started, key=lambda instant: instant.monotonic)
+        self.memory.vouched = sure.wall
+
+    def _state_start(self, reading: Reading) -> None:
+        if self._known is not None:
+            message = "linktrail was not running; what changed meanwhile was found by comparing with what was recorded"
+            self._gap("restart", message, since_wall(self._known, reading.finished), reading.finished)
+        elif self._lost_ledger:
+            message = "what was recorded before could not be read back; everything that is there was observed anew"
+            self._gap("ledger-lost", message, Interval(None, reading.finished.wall), reading.finished)
+        start = Statement("start", message=f"linktrail {__version__}", watches=self._tools.watcher.watches, mode=self._tools.watcher.mode)
+        self._say(start, Interval(reading.started.wall, reading.started.wall), reading.finished)
+
+    def beat(self, now: Instant) -> None:
+        """Say until when the record of this store is complete; while it cannot be read, that it is not."""
+        if self.down is not None:
+            self._gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
+            self.memory.vouched = None if self.memory.vouched is None else now.wall
+            return
+        if self._previous is None:
+            return
+        before = self.memory.vouched
+        self.vouch(now)
+        watcher = self._tools.watcher
+        until = self.memory.vouched or now.wall
+        interval = Interval(min(before or until, until), max(before or until, until))
+        self._say(Statement("heartbeat", watches=watcher.watches, mode=watcher.mode), interval, now)
+
+    def vouch(self, now: Instant) -> None:
+        """Vouch for all but the last moment, if nothing is waiting to be read or told."""
+        waiting = self._dirty is not None or self._losses or self._starved or self.down is not None
+        if not waiting and self._previous is not None and self._tools.watcher.mode != "survey-only":
+            self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
+
+    def stop(self, now: Instant) -> None:
+        """Say that recording ends here."""
+        if self._previous is None:
+            return
+        if self.down is not None:
+            self._gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
+        self.vouch(now)
+        vouched = self.memory.vouched or now.wall
+        stop = Statement("stop", message="stopped", watches=self._tools.watcher.watches, mode=self._tools.watcher.mode)
+        self._say(stop, Interval(vouched, vouched), now)
+
+    def clock_jumped(self, interval: Interval, message: str, now: Instant) -> None:
+        """Say that wall times around now are in doubt, and measure what is vouched for by the new setting."""
+        self._gap("clock-jump", message, interval, now)
+        if self.memory.vouched is not None:
+            self.memory.vouched = min(self.memory.vouched, now.wall)
+
+    def _gap(self, cause: str, message: str, interval: Interval, now: Instant) -> None:
+        self.gaps += 1
+        self._say(
+            Statement("gap", cause=str(cause), message=message, gap_id=f"{self.source.name}#{now.monotonic}-{self.gaps}"), interval, now
+        )
+
+    def _say(self, statement: Statement, interval: Interval, now: Instant) -> None:
+        stamp = Stamp(interval, now, self._tools.clock.boot_id, Origin.SURVEY, self.source.kind, self.source.name)
+        self._tools.outbox.state("coverage", [coverage_row(statement, stamp)])
+
+    # --- when it cannot be read -----------------------------------------------------------------------------------
+
+    def _retry(self, now: Instant) -> None:
+        self._not_before = now.monotonic + _RETRY_NS
+        self._touch()
+
+    def _unreadable(self, error: StoreError, started: Instant) -> None:
+        """Begin, or stay in, a gap; say that the store is gone only when that can be seen."""
+        now = self._tools.clock.now()
+        self._retry(now)
+        self._evidence.lost(now)
+        if self.down is None:
+            self.down = error.message
+        if self._parent is None or not _gone(self.source.root, self._parent):
+            return
+        for link in [link for link in self.memory.links.values() if link.kind is LinkKind.STORE_ROOT]:
+            bounds = Bounds(Reading(started, now), self._previous, self._known)
+            change = LinkChange(Action.REMOVED, removed(link), link)
+            self._take([Timed(change, bounds.interval(None, None), Origin.SURVEY)], Reading(started, now))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a directory from another under the same name, ``None`` when it cannot be asked."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _gone(root: Path, parent: tuple[int, int]) -> bool:
+    """Tell whether ``root`` certainly does not exist: the same parent directory as before can be read, and does not hold it."""
+    directory = root.absolute().parent
+    try:
+        return root.name not in os.listdir(directory) and _identity(directory) == parent  # noqa: PTH208 - names, not paths
+    except OSError:
+        return False
