@@ -9,7 +9,6 @@ whatever the name begins with: import it as text into a spreadsheet.
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import math
 import os
@@ -162,15 +161,22 @@ def _is_size(name: str) -> bool:
 
 
 def _write_csv(rows: pa.Table, stream: TextIO) -> None:
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(rows.column_names)
-    for record in records(rows):
-        writer.writerow(json.dumps(value) if isinstance(value, (dict, list)) else value for value in record.values())
+    stream.write(",".join(map(_csv_cell, rows.column_names)) + "\n")
+    stream.writelines(",".join(map(_csv_cell, record.values())) + "\n" for record in records(rows))
+
+
+def _csv_cell(value: Any) -> str:  # noqa: ANN401 - one JSON-able value
+    """Return one cell by RFC 4180 (Python's writer leaves a lone carriage return bare, which no reader takes)."""
+    if value is None:
+        return ""
+    text = json.dumps(value) if isinstance(value, (dict, list, bool)) else str(value)
+    return '"' + text.replace('"', '""') + '"' if any(character in text for character in ',"\r\n') else text
 
 
 def _write_parquet(rows: pa.Table, document: Mapping[str, object], stream: TextIO) -> None:
     if stream.isatty():
         raise UsageError(what="parquet is not for a terminal; redirect it: linktrail ... --format parquet > rows.parquet")
+    rows = _storable(rows)
     metadata = {**(rows.schema.metadata or {}), b"linktrail.answer": json.dumps(document).encode()}
     stream.flush()
     binary: BinaryIO = stream.buffer
@@ -178,6 +184,15 @@ def _write_parquet(rows: pa.Table, document: Mapping[str, object], stream: TextI
     pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
     binary.write(buffer.getvalue())
     binary.flush()
+
+
+def _storable(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` with the one type of SQL that Parquet has no form for, intervals, as text."""
+    for number, field in enumerate(rows.schema):
+        if pa.types.is_interval(field.type):
+            texts = [None if value is None else str(value) for value in rows.column(number).to_pylist()]
+            rows = rows.set_column(number, field.name, pa.array(texts, pa.string()))
+    return rows
 
 
 # --- for eyes ---------------------------------------------------------------------------------------------------

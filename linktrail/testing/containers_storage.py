@@ -44,6 +44,7 @@ from linktrail.testing.store_files import (
 __all__ = ["Hardlink", "Layer", "Step", "Steps", "StoreBuilder", "Symlink", "Whiteout", "finish", "layer_ids", "stop_after"]
 
 MEBIBYTE = 1 << 20
+BUILT = "2026-11-23T16:00:00Z"  # when the images were built elsewhere: fixed, so that an image has the same id on every machine
 
 
 def finish(steps: Steps) -> str:
@@ -122,15 +123,15 @@ class StoreBuilder(StoreFiles):
         config = self._config([f"sha256:{layer.diff_hex}" for layer in layers], command)
         return (yield from self._record_image(name, parent, config))
 
-    def _config(self, diff_ids: Sequence[str], command: Sequence[str]) -> bytes:
-        created = self.created()
+    @staticmethod
+    def _config(diff_ids: Sequence[str], command: Sequence[str]) -> bytes:
         document = {
-            "created": created,
+            "created": BUILT,
             "architecture": "amd64",
             "os": "linux",
             "config": {"Cmd": list(command)},
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
-            "history": [{"created": created, "created_by": "linktrail"} for _ in diff_ids],
+            "history": [{"created": BUILT, "created_by": "linktrail"} for _ in diff_ids],
         }
         return json.dumps(document, separators=(",", ":")).encode()
 

@@ -39,10 +39,12 @@ class Run:
         self.rows: list[tuple[str, Row]] = []
 
     def link(self, kind: str, action: str, subject: str, when: Ends, **more: object) -> None:
+        """Add a link change."""
         default: Row = {"origin": "watch", "file_path": f"{kind}/{subject}", "link_state": "removed" if action == "removed" else "present"}
         self._add("links", when, {**default, "link_kind": kind, "action": action, "subject": subject, **more})
 
     def finding(self, action: str, code: str, subject: str, when: Ends, **more: object) -> None:
+        """Add a finding opened, changed or closed."""
         default: Row = {
             "origin": "survey",
             "finding_id": f"{code}-{subject}",
@@ -59,9 +61,11 @@ class Run:
         self._add("findings", when, {**default, **more})
 
     def usage(self, scope: str, subject: str, when: Ends, size: int | None, **more: object) -> None:
+        """Add a size sample."""
         self._add("usage", when, {"origin": "survey", "scope": scope, "subject": subject, "bytes": size, **more})
 
     def coverage(self, kind: str, when: Ends, **more: object) -> None:
+        """Add a statement about the record."""
         self._add("coverage", when, {"origin": "survey", "kind": kind, **more})
 
     def start(self, when: float) -> None:

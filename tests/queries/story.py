@@ -1,4 +1,7 @@
-"""One hour of a node, as a lake: a pull is there, a container comes, crashes and leaks its layer, linktrail is restarted, somebody cleans up."""
+"""One hour of a node, as a lake.
+
+An image and a container are there; another container comes, crashes and leaks its layer; the node boots; somebody cleans up.
+"""
 
 from __future__ import annotations
 
