@@ -47,6 +47,12 @@ class FailingFileSystem(QuickFileSystem):
         self._count(path)
         super().write_new(path, data)
 
+    def make_directory(self, path: Path) -> None:
+        """Count (once for all parents), then make."""
+        if not path.is_dir():
+            self._count(path)
+            super().make_directory(path)
+
     def replace(self, source: Path, target: Path) -> None:
         """Count, then rename."""
         self._count(target)
@@ -73,18 +79,24 @@ class FailingFileSystem(QuickFileSystem):
         return super().free_bytes(path)
 
 
+class PowerLostError(BaseException):
+    """The machine went down in the middle of a call: nothing in the program handles it."""
+
+
 class PowerLossFileSystem(QuickFileSystem):
     """Knows what of the tree below ``root`` would survive a power loss, and brings one about.
 
     A name survives once its directory was fsynced after the change, content once the file was; everything else survives, vanishes,
     goes back or is torn as chance has it. Files that other code writes past this object count as never fsynced until ``sync_file``.
-    ``room`` is the number of writes until the disk is full (``None``: never); ``broken`` makes the fsync of "content" or "names" fail.
+    ``room`` is the number of writes until the disk is full (``None``: never); ``broken`` makes the fsync of "content" or "names" fail;
+    the ``dies_at``-th call from now on raises ``PowerLostError`` half-way (0: none does).
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.room: int | None = None
         self.broken = ""
+        self.dies_at = 0
         self._names: dict[Path, bytes | None] = {}  # durable names, with their durable content (None: content never fsynced)
         self._directories: set[Path] = set()
         self._content: dict[Path, bytes] = {}  # fsynced content by current name
@@ -92,6 +104,7 @@ class PowerLossFileSystem(QuickFileSystem):
 
     def write_new(self, path: Path, data: bytes) -> None:
         """Write; the content is durable, the name is not yet."""
+        self._live()
         if self.room == 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         if self.room is not None:
@@ -104,6 +117,7 @@ class PowerLossFileSystem(QuickFileSystem):
 
     def replace(self, source: Path, target: Path) -> None:
         """Rename; not durable yet."""
+        self._live()
         super().replace(source, target)
         content = self._content.pop(source, None)
         self._content.pop(target, None)
@@ -112,11 +126,13 @@ class PowerLossFileSystem(QuickFileSystem):
 
     def sync_file(self, path: Path) -> None:
         """Make the content durable as it is now."""
+        self._live()
         super().sync_file(path)
         self._content[path] = path.read_bytes()
 
     def sync_directory(self, path: Path) -> None:
         """Make the names durable as they are now."""
+        self._live()
         if self.broken == "names":
             raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
         super().sync_directory(path)
@@ -135,6 +151,12 @@ class PowerLossFileSystem(QuickFileSystem):
         """Remove; not durable yet."""
         super().unlink(path)
         self._content.pop(path, None)
+
+    def _live(self) -> None:
+        if self.dies_at:
+            self.dies_at -= 1
+            if not self.dies_at:
+                raise PowerLostError
 
     def lose_power(self, chance: random.Random) -> None:
         """Let the machine go down and come up again: only what was durable is certain."""
@@ -162,7 +184,7 @@ class PowerLossFileSystem(QuickFileSystem):
 
     def _adopt(self) -> None:
         """Take what is on disk now as durable, as it is after a start of the machine."""
-        self.room, self.broken = None, ""
+        self.room, self.broken, self.dies_at = None, "", 0
         files = [path for path in self.root.rglob("*") if path.is_file()]
         self._content = {path: path.read_bytes() for path in files}
         self._names = dict(self._content)
