@@ -165,8 +165,8 @@ def finding_columns(finding_id: str, finding: Finding) -> Row:
 def finding_row(action: str, columns: Row, since: Interval | None, stamp: Stamp) -> Row:
     """Return the ``findings`` row that says the finding with ``columns`` was opened, changed or closed."""
     return {
+        **columns,  # of a closed finding: its last row, times and all
         **stamp.columns(),
-        **columns,
         "action": action,
         "since_after": since.after if since else None,
         "since_before": since.before if since else None,
