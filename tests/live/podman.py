@@ -20,7 +20,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,12 @@ class Podman:
     def told(self, *words: str) -> list[dict[str, Any]]:
         """Return what a podman command with ``--format json`` says."""
         return list(json.loads(self.run(*words, "--format", "json").output or "[]"))
+
+    def stop_all(self) -> None:
+        """Stop whatever still runs in this store, as after a test that failed; never raises."""
+        with suppress(subprocess.TimeoutExpired):
+            command = [*self._command, "stop", "--all", "--time", "0"]
+            subprocess.run(command, check=False, capture_output=True, env=self.environment, timeout=_COMMAND_SECONDS)
 
     def create(self, image: str, name: str, *words: str) -> Done:
         """Create a container that will run ``words`` (default: the image's command)."""

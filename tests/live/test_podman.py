@@ -27,7 +27,10 @@ def podman() -> Iterator[Podman]:
     with own_directory() as home:
         engine = Podman(home)
         engine.run("info")
-        yield engine
+        try:
+            yield engine
+        finally:
+            engine.stop_all()
 
 
 def app_layers() -> list[bytes]:
