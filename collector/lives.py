@@ -62,9 +62,10 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """A name appeared or vanished."""
+    """A name appeared or vanished. One that was made (not moved in) cannot have been there just before: making it would have failed."""
 
     appeared: bool
+    made: bool
     link: Link
     after: Instant
     before: Instant
@@ -89,7 +90,7 @@ class Lives:
             return True
         if self._count >= EVENT_LIMIT:
             return False
-        self._events.setdefault(link.key, []).append(_Event(action in APPEARED, link, after, before))
+        self._events.setdefault(link.key, []).append(_Event(action in APPEARED, action == "created", link, after, before))
         self._count += 1
         return True
 
@@ -221,14 +222,17 @@ class _Teller:
     def _appear(self, event: _Event, result: Link | None) -> None:
         made = result or recorded(event.link)
         upper = self._upper(event, read=result is not None)
+        if self._stands is not None and event.made:  # its end went unseen
+            gone = LinkChange(Action.REMOVED, removed(self._stands), self._stands)
+            self._say(gone, self._interval(self._latest.after if self._latest else None, event.before))
+            self._stands, self._replaced = None, None
         if self._stands is None:
             self._say(LinkChange(Action.CREATED, made), self._interval(event.after, upper))
             self._stands = made
         elif result is not None:
             first = (self._replaced or event).after
-            changes = steps(self._stands, result)
-            if not changes and event.link.kind in _POINTERS:  # put over one that looks the same, or that was read in its place
-                changes = [LinkChange(Action.RETARGETED, result, self._stands)]
+            replaced = event.link.kind in _POINTERS  # put over another one, which may look the same, or was read in its place
+            changes = [LinkChange(Action.RETARGETED, result, self._stands)] if replaced else steps(self._stands, result)
             for change in changes:
                 self._say(change, self._interval(first, upper))
             self._stands, self._replaced = result, None

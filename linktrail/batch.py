@@ -41,6 +41,7 @@ _PREFIX: Final = "linktrail."
 _NUMBERS: Final = frozenset({"schema_version", "batch", "rows", "first_seq", "last_seq", "sealed_at"})
 _SEALED_COLUMNS: Final = frozenset({"cluster", "node", "run", "seq"})
 _UPPER_BOUNDS: Final = frozenset({"occurred_before", "since_before"})
+_LAST_MOMENT: Final = ((1 << 63) - 1) // 1000  # in microseconds; a clock of nanoseconds ends there, in the year 2262
 _ZSTD_LEVEL: Final = 3
 
 
@@ -276,8 +277,11 @@ def _check_rows(table: pa.Table, header: Header, where: str) -> None:
     if table.num_rows != header.rows:
         raise BatchError(where=where, what=f"{table.num_rows} rows, but its header says {header.rows}")
     for field in table.schema:
-        if not TABLES[header.table].arrow().field(field.name).nullable and table.column(field.name).null_count:
+        column = table.column(field.name)
+        if column.null_count and not TABLES[header.table].arrow().field(field.name).nullable:
             raise BatchError(where=where, what=f"{field.name} is missing in a row")
+        if field.type == TIME and pc.any(pc.greater(pc.abs(pc.shift_right(pc.cast(column, INTEGER), 10)), _LAST_MOMENT >> 10)).as_py():
+            raise BatchError(where=where, what=f"{field.name} is a time beyond any clock's")
     expected: Iterable[tuple[str, Any]] = (
         ("cluster", header.cluster),
         ("node", header.node),

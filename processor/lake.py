@@ -13,10 +13,10 @@ Limits. A local directory. Its path must be UTF-8 without ``%`` (the Delta libra
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Final, Self
@@ -70,6 +70,7 @@ class Lake:
         with lake_errors(path, "making the lake"):
             filesystem.make_directory(path)
         with _locked(path):
+            _require_version(path, _loadable(path, filesystem))
             present = {name: _load(path, name, filesystem) for name in TABLES if _is_table(path / name)}
             _require_version(path, present)
             for table in present.values():
@@ -120,7 +121,7 @@ def _is_table(path: Path) -> bool:
         raise LakeError(path=path, what=f"cannot be listed ({error.strerror})") from error
 
 
-@contextmanager
+@contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lake's lock; the kernel drops it when this process ends, however it ends."""
     with lake_errors(path, "locking the lake"):
@@ -131,6 +132,16 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _loadable(path: Path, filesystem: FileSystem) -> dict[str, LakeTable]:
+    """Return the tables that can be read as they are: enough to tell a newer lake before anything in it is repaired."""
+    found: dict[str, LakeTable] = {}
+    for name in TABLES:
+        if _is_table(path / name):
+            with contextlib.suppress(LakeError):  # perhaps torn by power loss; met again when it is repaired
+                found[name] = LakeTable(path / name, name, filesystem=filesystem)
+    return found
 
 
 def _load(path: Path, name: str, filesystem: FileSystem) -> LakeTable | None:

@@ -75,6 +75,7 @@ def run_sql(lake: LakeFiles, sql: str, limits: Limits | None = None, *, guards: 
             raise QueryLimitError(what=f"it ran longer than {limits.seconds:g} s; --timeout allows more") from error
         finally:
             child.kill()  # also on Ctrl-C; nothing to do where it has ended
+            child.wait()
     return _outcome(lake, limits, child.returncode, output, complaint)
 
 

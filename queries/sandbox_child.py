@@ -51,6 +51,7 @@ _SCOPE_ABI: Final = 6
 _SCOPES: Final = 0b11  # abstract UNIX sockets, signals
 _MACHINE: Final = ("/proc/self/cgroup", "/sys/fs/cgroup", "/sys/devices/system/cpu")  # DuckDB aborts where it may not read the first
 _NO_MEMORY: Final = ("bad_alloc", "Out of Memory", "failed to allocate", "Failed to allocate", "allocation failure")
+_QUESTIONS: Final = "SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE and PIVOT"
 _ALLOWED: Final = frozenset({"SELECT", "EXPLAIN", "MULTI"})  # MULTI is PIVOT
 
 
@@ -232,16 +233,15 @@ def _explained(duckdb: Any, otherwise: str) -> Iterator[None]:  # noqa: ANN401 -
 def check(connection: Any, sql: str) -> None:  # noqa: ANN401 - DuckDB's connection, which is not loaded here
     """Refuse, with words, what is plainly no question. The guards hold without it: it cannot see into a CTE."""
     try:
-        statements = connection.extract_statements(sql)
+        kinds = [statement.type.name for statement in connection.extract_statements(sql)]
     except ValueError as error:  # a kind of statement that the Python client has no name for
-        raise Refusal("refused", "only SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE and PIVOT") from error
+        raise Refusal("refused", f"only {_QUESTIONS} are questions") from error
     except Exception as error:  # a DuckDB parser error; its class is not loaded here
         raise Refusal("sql", str(error)) from error
-    if len(statements) != 1:
-        raise Refusal("refused", f"one statement at a time, not {len(statements)}" if statements else "there is no statement")
-    kind = statements[0].type.name
-    if kind not in _ALLOWED:
-        raise Refusal("refused", f"{kind} statements; only SELECT, EXPLAIN, DESCRIBE, SHOW, SUMMARIZE and PIVOT are questions")
+    if len(kinds) != 1:
+        raise Refusal("refused", f"one statement at a time, not {len(kinds)}" if kinds else "there is no statement")
+    if kinds[0] not in _ALLOWED:
+        raise Refusal("refused", f"{kinds[0]} statements; only {_QUESTIONS} are questions")
 
 
 def _taken_bytes(own_size: int) -> int:

@@ -156,10 +156,12 @@ def test_a_newer_lake_is_refused_before_anything_happens(tmp_path: Path) -> None
     """One table of a newer version is enough; nothing is created, repaired or upgraded."""
     opened(tmp_path / "lake")
     DeltaTable(str(tmp_path / "lake" / "usage")).alter.set_table_properties({VERSION_KEY: "2"}, raise_if_not_exists=False)
+    with pytest.raises(LakeNewerError, match="schema version 2"):
+        Lake.open(tmp_path / "lake")
+    _empty(tmp_path / "lake" / "links" / "_delta_log" / f"{0:020d}.json")
     before = everything(tmp_path / "lake")
-    for open_it in (opened, Lake.open):
-        with pytest.raises(LakeNewerError, match="schema version 2"):
-            open_it(tmp_path / "lake")
+    with pytest.raises(LakeNewerError, match="schema version 2"):
+        opened(tmp_path / "lake")
     assert everything(tmp_path / "lake") == before
 
 

@@ -79,11 +79,9 @@ class Run:
             self.coverage("heartbeat", (since, following), mode="inotify")
             since = following
 
-    def table(self, name: str) -> pa.Table | None:
+    def table(self, name: str) -> pa.Table:
         """Return the rows of one table as a decoded batch would hold them."""
         numbered = [(seq, row) for seq, (table, row) in enumerate(self.rows) if table == name]
-        if not numbered:
-            return None
         body = batch.columns(name, [row for _, row in numbered])
         own = {
             "cluster": pa.array([self.cluster] * len(numbered), TEXT),
@@ -115,7 +113,7 @@ def write_lake(path: Path, runs: Sequence[Run], *, twice: Sequence[str] = ()) ->
     for run in runs:
         for name, table in lake.tables.items():
             rows = run.table(name)
-            for _ in range(0 if rows is None else 1 + (name in twice)):
+            for _ in range((1 + (name in twice)) if rows.num_rows else 0):
                 lake.tables[name].commit(rows, {"test": offset + 1}, {"test": table.transaction_version("test")})
                 offset += 1
     return path

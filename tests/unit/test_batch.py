@@ -227,6 +227,16 @@ def test_a_batch_of_a_newer_collector_is_not_taken_apart() -> None:
         batch.decode(_resealed(_opened().append_column("mood", pa.nulls(20, TEXT))), "there")
 
 
+@pytest.mark.parametrize("moment", [(1 << 63) - 1, -(1 << 63), 9_300_000_000_000_000])
+@pytest.mark.parametrize("name", ["observed_at", "occurred_after"])
+def test_times_that_no_clock_shows_are_refused(name: str, moment: int) -> None:
+    """A hostile time would overflow in every calendar after this."""
+    table = _opened()
+    column = pa.array([moment] * 20, INTEGER).cast(TIME)
+    with pytest.raises(BatchError, match=f"{name} is a time beyond"):
+        batch.decode(_resealed(table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)), "there")
+
+
 def test_a_bomb_is_refused_before_it_is_opened() -> None:
     """Neither a frame that states a monstrous size nor Arrow buffers compressed inside it are unpacked."""
     with pytest.raises(BatchError, match="over the limit"):

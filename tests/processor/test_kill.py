@@ -1,0 +1,111 @@
+"""kill -9, many times, of a collector and a processor that run together; then everything promised is in the lake, once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from collector.spool_reader import SpoolReader
+from linktrail.clock import SystemClock
+from linktrail.durable import LocalFileSystem
+from processor.lake import Lake
+from processor.pipeline import Processor
+from processor.spool_intake import SpoolIntake
+from tests.faults.rows import MAKERS, NUMBER_COLUMN
+from tests.processor.workers import collect, process
+
+KILLS = int(os.environ.get("LINKTRAIL_KILLS", "50"))
+_BLOCK = 1_000_000
+_PROCESSES = multiprocessing.get_context("forkserver")  # each life costs a fork, not the start of an interpreter
+_PROCESSES.set_forkserver_preload(["tests.processor.workers"])
+
+
+class Life:
+    """One life of a worker."""
+
+    def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Start it."""
+        self.said, theirs = _PROCESSES.Pipe(duplex=False)
+        self.last: int | None = None
+        self.process = _PROCESSES.Process(target=work, args=(*arguments, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def hear(self, seconds: float) -> None:
+        """Take in what it says for so long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and self.process.is_alive():
+            _hear(self.said, self, left)
+
+    def kill(self) -> int | None:
+        """Kill it where it is; return the last thing it said."""
+        assert self.process.is_alive(), "it ended by itself"
+        self.process.kill()
+        self.process.join()
+        while _hear(self.said, self, 0):
+            pass
+        self.said.close()
+        return self.last
+
+
+def _hear(connection: Connection, life: Life, seconds: float) -> bool:
+    try:
+        if not connection.poll(seconds):
+            return False
+        life.last = connection.recv()
+    except EOFError:
+        return False
+    return True
+
+
+def test_everything_promised_arrives_once_whatever_is_killed(tmp_path: Path) -> None:
+    """Fifty kills at random points of sealing, starting, making the lake, committing and acknowledging."""
+    chance = random.Random()
+    seed = chance.randrange(1 << 32)
+    print("seed", seed)
+    chance.seed(seed)
+    promised: dict[int, int] = {}
+    lives = 0
+
+    def collector() -> Life:
+        nonlocal lives
+        lives += 1
+        return Life(collect, tmp_path, lives * _BLOCK)
+
+    recording = collector()
+    recording.hear(2)
+    committing = Life(process, tmp_path)
+    for _ in range(KILLS):
+        victim = chance.choice(["collector", "processor", "processor"])
+        (recording if victim == "collector" else committing).hear(chance.uniform(0.01, 0.6))
+        if victim == "collector":
+            promised[lives] = recording.kill() or lives * _BLOCK
+            recording = collector()
+        else:
+            committing.kill()
+            committing = Life(process, tmp_path)
+    promised[lives] = recording.kill() or lives * _BLOCK
+    committing.kill()
+
+    filesystem = LocalFileSystem()
+    lake = Lake.open_for_writing(tmp_path / "lake", filesystem=filesystem)
+    assert lake.read("coverage").num_rows > 0, "no processor lived long enough to commit anything"
+    Processor(SpoolIntake(tmp_path / "spool", filesystem=filesystem), lake, clock=SystemClock()).drain()
+    expected = {number for life, upto in promised.items() for number in range(life * _BLOCK, upto)}
+    assert len(expected) > KILLS
+    for table in MAKERS:
+        numbers = [number for number in lake.read(table).column(NUMBER_COLUMN[table]).to_pylist() if number is not None]
+        assert len(numbers) == len(set(numbers))
+        assert not expected - set(numbers)
+        # Of what was being sealed when a collector was killed, the part that got there may be there too.
+        assert all(promised[number // _BLOCK] <= number < promised[number // _BLOCK] + 3 for number in set(numbers) - expected)
+    coverage = lake.read("coverage").to_pylist()
+    assert not [row for row in coverage if row["kind"] == "gap"]
+    batches = [(row["run"], row["batch"]) for row in coverage if row["kind"] == "batch"]
+    assert len(batches) == len(set(batches)) == (lake.transaction_version(f"spool/{SpoolReader(tmp_path / 'spool').identity().id}") or 0)
