@@ -152,6 +152,10 @@ class Engine(ABC):
     def _decode(self, raw: RawRead) -> list[Report]:
         """Turn what was read into changes and losses, in order."""
 
+    def _overdue(self) -> list[Report]:
+        """Return what an earlier read left for later."""
+        return []
+
     def _batch(self, changes: list[Change], raw: RawRead) -> list[Report]:
         return [WatchBatch(tuple(changes), raw.after, raw.before)] if changes else []
 
@@ -162,7 +166,7 @@ class Engine(ABC):
 
     def _look_around(self) -> list[Report]:
         now = self._clock.now()
-        found: list[Report] = list(self._revive(now))
+        found: list[Report] = [*self._revive(now), *self._overdue()]
         if self._guard.due(now):
             for displaced in self._guard.look(now, self._identities):
                 found += self._displaced(displaced, now)

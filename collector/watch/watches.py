@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from collector.stores.protocol import WatchItem, WatchPlan
 from collector.watch.guard import Identity
 from collector.watch.inotify import IN_DONT_FOLLOW, MASKS, Inotify
 from collector.watch.limits import Budget
+from collector.watch.steps import NOT_THERE, Steps, identity_of
 from linktrail.clock import Instant
 
-_STEP: Final = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-_ROOT: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_NOT_THERE: Final = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _OWN_DESCRIPTORS: Final = Path("/proc/self/fd")
 
 
@@ -78,13 +75,13 @@ class WatchTable:
         missing = [item for item in plan.items if verify or self._mask_at(item.path) != MASKS[item.purpose]]
         outcome = Outcome()
         try:
-            top = os.open(plan.root, _ROOT)
+            opened = Steps(plan.root)
         except OSError as error:
-            if error.errno not in _NOT_THERE:
+            if error.errno not in NOT_THERE:
                 outcome.refused.append((plan.root, os.strerror(error.errno or 0)))
             return outcome
-        with _Steps(plan.root, top) as steps:
-            outcome.root = _identity(top)
+        with opened as steps:
+            outcome.root = identity_of(steps.top)
             others = sum(1 for held in self._by_path.values() if held.root != plan.root)
             allowed = self._budget.allows(others + len(wanted), now) if missing else 0
             for item in missing:
@@ -123,7 +120,7 @@ class WatchTable:
         held = self._by_path.get(path)
         return None if held is None else held.mask
 
-    def _claim(self, item: WatchItem, root: Path, steps: _Steps, outcome: Outcome, allowed: int) -> None:
+    def _claim(self, item: WatchItem, root: Path, steps: Steps, outcome: Outcome, allowed: int) -> None:
         known = self._by_path.get(item.path)
         if known is None and (outcome.beyond or len(self._by_path) >= allowed):
             outcome.beyond.append(item.path)
@@ -136,12 +133,12 @@ class WatchTable:
                 self.forget(known)
             if error.errno == errno.ENOSPC:
                 outcome.beyond.append(item.path)
-            elif error.errno not in _NOT_THERE:
+            elif error.errno not in NOT_THERE:
                 outcome.refused.append((item.path, os.strerror(error.errno or 0)))
 
     def _watch(self, item: WatchItem, root: Path, directory: int) -> None:
         mask = MASKS[item.purpose]
-        current, known = _identity(directory), self._by_path.get(item.path)
+        current, known = identity_of(directory), self._by_path.get(item.path)
         if known is not None and known.identity != current:
             self.forget(known)  # another directory stands there now
         if self._through_proc:
@@ -155,55 +152,3 @@ class WatchTable:
             self.by_descriptor.pop(known.descriptor, None)  # the kernel ended it and the word of that was lost
         held = Held(item.path, root, descriptor, mask, current)
         self.by_descriptor[descriptor] = self._by_path[item.path] = held
-
-
-class _Steps:
-    """Opens directories below a root one step at a time; the last parents stay open, since a plan lists neighbours together.
-
-    Owns ``top``, the open root.
-    """
-
-    def __init__(self, root: Path, top: int) -> None:
-        self._root = root
-        self._stack: list[tuple[str, int]] = [("", top)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._shorten(0)
-
-    @contextmanager
-    def opened(self, path: Path) -> Iterator[int]:
-        """Open the directory at ``path``, below the root, following no link. Raises ``OSError``."""
-        try:
-            names = path.relative_to(self._root).parts
-        except ValueError as error:
-            raise OSError(errno.EXDEV, "not below the root", str(path)) from error
-        if not names:
-            yield self._stack[0][1]
-            return
-        parent = self._parent(names[:-1])
-        descriptor = os.open(names[-1], _STEP, dir_fd=parent)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _parent(self, names: tuple[str, ...]) -> int:
-        common = 0
-        while common < len(names) and common + 1 < len(self._stack) and self._stack[common + 1][0] == names[common]:
-            common += 1
-        self._shorten(common + 1)
-        for name in names[common:]:
-            self._stack.append((name, os.open(name, _STEP, dir_fd=self._stack[-1][1])))
-        return self._stack[-1][1]
-
-    def _shorten(self, length: int) -> None:
-        while len(self._stack) > length:
-            os.close(self._stack.pop()[1])
-
-
-def _identity(descriptor: int) -> Identity:
-    facts = os.fstat(descriptor)
-    return Identity(facts.st_dev, facts.st_ino)

@@ -1,0 +1,221 @@
+"""Where a directory that an event names lies: kernel handles -> paths below the roots, or outside.
+
+A filesystem mark tells of the whole filesystem, by handles. Directories are kept as a tree of handles (handle -> parent's handle and
+name), which the events themselves keep true: the making, the renaming and the removal of a directory name its handle. A handle never
+seen before is opened (open_by_handle_at) and asked for its path, its parents are added with it. A directory that is gone by then
+is placed by the record of its removal: the kernel announces that before the handle goes stale, so it is in the queue already.
+
+No descriptor stays open in a store. Memory is bounded: beyond ``LIMIT`` directories all are forgotten and asked for again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from collector.watch.fanotify import FSID_BYTES, NOWHERE, Handle, fsid_of, handle_of, open_handle
+from collector.watch.guard import Identity
+from collector.watch.steps import STEP
+
+LIMIT: Final = 300_000
+_DEPTH: Final = 4096
+_MOUNT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+class GoneError(Exception):
+    """The directory went before it could be placed, and its removal has not been read yet."""
+
+
+class Places:
+    """The directories of all marked filesystems, as far as events have named them."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self.roots: dict[Handle, Path] = {}
+        self._mounts: dict[bytes, Path] = {}
+        self._parents: dict[Handle, tuple[Handle, str] | None] = {}  # None: somewhere outside
+        self._paths: dict[Handle, Path | None] = {}  # what place() found, until a directory is renamed
+        self._fallen: dict[Handle, tuple[Handle, str]] = {}
+        self._open: dict[bytes, int] = {}
+
+    def anchor(self, path: Path, directory: int) -> Handle:
+        """Make ``path``, open as ``directory``, a place of its own: a root, or where another filesystem begins. Raises ``OSError``."""
+        fsid = fsid_of(directory)
+        handle = handle_of(directory, fsid)
+        if self.roots.get(handle) != path:
+            self.lift(path)
+            self.roots[handle] = path
+        self._mounts[fsid] = path
+        return handle
+
+    def lift(self, path: Path) -> None:
+        """Forget the roots at ``path`` and below: what was below them is outside from now on."""
+        for handle in [handle for handle, root in self.roots.items() if root == path or path in root.parents]:
+            del self.roots[handle]
+        self._mounts = {fsid: root for fsid, root in self._mounts.items() if root in self.roots.values()}
+        self._forget_all()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Keep the filesystems that are asked open within this block, and only there: an unmount must not wait for us."""
+        try:
+            yield
+        finally:
+            for descriptor in self._open.values():
+                os.close(descriptor)
+            self._open.clear()
+
+    def place(self, handle: Handle) -> Path | None:
+        """Return where the directory is, or ``None`` when it is outside. Raises ``GoneError``."""
+        if handle in self._paths:
+            return self._paths[handle]
+        path = self._climb(handle)
+        self._paths[handle] = path
+        return path
+
+    def made(self, handle: Handle, parent: Handle, name: str) -> None:
+        """Note that the directory ``handle`` was made."""
+        if len(self._parents) > LIMIT:
+            self._forget_all()
+        self._parents[handle] = (parent, name)
+
+    def moved(self, handle: Handle, parent: Handle, name: str) -> None:
+        """Note that the directory ``handle`` was renamed to ``name`` in ``parent``."""
+        before, after = self._paths.get(handle), self.place(parent)
+        if self._parents.get(handle) is None and after is not None:  # from some place outside: so was all that is below it
+            self._parents = {known: place for known, place in self._parents.items() if place is not None}
+        self._parents[handle] = (parent, name)
+        if before is not None or after is not None or handle not in self._paths:
+            self._paths.clear()
+
+    def removed(self, handle: Handle) -> None:
+        """Note that the directory ``handle`` was removed, and that nothing more can happen in it."""
+        self._fallen.pop(handle, None)
+        self._parents.pop(handle, None)
+        self._paths.pop(handle, None)
+
+    def will_fall(self, handle: Handle, parent: Handle, name: str) -> None:
+        """Note ahead of its turn that the directory is gone: what happened in it before can still be placed."""
+        if len(self._fallen) > LIMIT:
+            self._fallen.clear()
+        self._fallen[handle] = (parent, name)
+
+    def status(self, handle: Handle) -> tuple[os.stat_result, Path | None] | None:
+        """Return what an object is now, and one path of it if that lies below a root; ``None`` when it is gone. Raises ``OSError``."""
+        descriptor = self._opened(handle)
+        if descriptor is None:
+            return None
+        try:
+            facts = os.fstat(descriptor)
+            return facts, self._named(descriptor, facts)
+        finally:
+            os.close(descriptor)
+
+    def _climb(self, handle: Handle) -> Path | None:
+        names: list[str] = []
+        while len(names) < _DEPTH:
+            if handle in self.roots:
+                return self.roots[handle].joinpath(*reversed(names))
+            if handle not in self._parents:
+                self._ask(handle)
+            step = self._parents[handle]
+            if step is None:
+                return None
+            handle = step[0]
+            names.append(step[1])
+        return None
+
+    def _ask(self, handle: Handle) -> None:
+        """Learn the parents of a directory. Raises ``GoneError``."""
+        descriptor = self._opened(handle)
+        if descriptor is None:
+            self._parents[handle] = self._from_its_removal(handle)
+            return
+        try:
+            facts = os.fstat(descriptor)
+            gone = facts.st_nlink == 0
+            path = None if gone else self._named(descriptor, facts)
+        finally:
+            os.close(descriptor)
+        if gone or (path is not None and not self._learn(path, handle)):
+            self._parents[handle] = self._from_its_removal(handle)
+        elif path is None:
+            self._parents[handle] = None
+
+    def _from_its_removal(self, handle: Handle) -> tuple[Handle, str]:
+        if handle not in self._fallen:
+            raise GoneError
+        return self._fallen[handle]
+
+    def _learn(self, path: Path, wanted: Handle) -> bool:
+        """Add the directories from the innermost root down to ``path``; tell whether ``wanted`` is the last of them."""
+        top = max((root for root in self.roots.values() if root == path or root in path.parents), key=lambda root: len(root.parts))
+        handles = {root: handle for handle, root in self.roots.items()}
+        at, parent = os.open(top, STEP & ~os.O_NOFOLLOW), handles[top]
+        try:
+            for name in path.relative_to(top).parts:
+                try:
+                    step = os.open(name, STEP, dir_fd=at)
+                except OSError:  # removed or renamed while we looked
+                    return False
+                os.close(at)
+                at = step
+                child = handle_of(at, fsid_of(at))
+                if child not in self.roots:
+                    self._parents[child] = (parent, name)
+                parent = child
+        finally:
+            os.close(at)
+        return parent == wanted
+
+    def _named(self, descriptor: int, facts: os.stat_result) -> Path | None:
+        """Return the path of an open object if it lies below a root, and if that path really leads to it."""
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: PTH115 - a magic link
+        if not any(root == path or root in path.parents for root in self.roots.values()):
+            return None
+        if stat.S_ISDIR(facts.st_mode):
+            return path  # _learn sees whether it leads there
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if Identity(found.st_dev, found.st_ino) == Identity(facts.st_dev, facts.st_ino):
+                return path
+        return None
+
+    def _opened(self, handle: Handle) -> int | None:
+        fsid = handle[:FSID_BYTES]
+        mount = self._open.get(fsid)
+        if mount is None:
+            if handle == NOWHERE or fsid not in self._mounts:
+                return None
+            mount = self._mount(fsid)
+            if mount is None:
+                return None
+            self._open[fsid] = mount
+        try:
+            return open_handle(mount, handle)
+        except OSError as error:
+            if error.errno in (errno.ESTALE, errno.ENOENT):
+                return None
+            raise
+
+    def _mount(self, fsid: bytes) -> int | None:
+        """Open a directory that stands for a filesystem: the root on it or, when that is gone, one above it."""
+        for path in (self._mounts[fsid], *self._mounts[fsid].parents):
+            try:
+                mount = os.open(path, _MOUNT)
+            except OSError:  # renamed or removed; the guard says so
+                continue
+            if fsid_of(mount) == fsid:
+                return mount
+            os.close(mount)
+        return None
+
+    def _forget_all(self) -> None:
+        self._parents.clear()
+        self._paths.clear()
