@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from collector.spool_reader import SpoolReader
 from linktrail.clock import SystemClock
@@ -20,7 +21,6 @@ from processor.spool_intake import SpoolIntake
 from tests.faults.rows import MAKERS, NUMBER_COLUMN
 from tests.processor.workers import collect, process
 
-KILLS = int(os.environ.get("LINKTRAIL_KILLS", "50"))
 _BLOCK = 1_000_000
 _PROCESSES = multiprocessing.get_context("forkserver")  # each life costs a fork, not the start of an interpreter
 _PROCESSES.set_forkserver_preload(["tests.processor.workers"])
@@ -64,8 +64,10 @@ def _hear(connection: Connection, life: Life, seconds: float) -> bool:
     return True
 
 
-def test_everything_promised_arrives_once_whatever_is_killed(tmp_path: Path) -> None:
-    """Fifty kills at random points of sealing, starting, making the lake, committing and acknowledging."""
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kills", [50, pytest.param(1500, marks=pytest.mark.soak)])
+def test_everything_promised_arrives_once_whatever_is_killed(tmp_path: Path, kills: int) -> None:
+    """Kills at random points of sealing, starting, making the lake, committing and acknowledging."""
     chance = random.Random()
     seed = chance.randrange(1 << 32)
     print("seed", seed)
@@ -81,9 +83,9 @@ def test_everything_promised_arrives_once_whatever_is_killed(tmp_path: Path) -> 
     recording = collector()
     recording.hear(2)
     committing = Life(process, tmp_path)
-    for _ in range(KILLS):
+    for _ in range(kills):
         victim = chance.choice(["collector", "processor", "processor"])
-        (recording if victim == "collector" else committing).hear(chance.uniform(0.01, 0.6))
+        (recording if victim == "collector" else committing).hear(chance.uniform(0.01, 0.4))
         if victim == "collector":
             promised[lives] = recording.kill() or lives * _BLOCK
             recording = collector()
@@ -98,7 +100,7 @@ def test_everything_promised_arrives_once_whatever_is_killed(tmp_path: Path) -> 
     assert lake.read("coverage").num_rows > 0, "no processor lived long enough to commit anything"
     Processor(SpoolIntake(tmp_path / "spool", filesystem=filesystem), lake, clock=SystemClock()).drain()
     expected = {number for life, upto in promised.items() for number in range(life * _BLOCK, upto)}
-    assert len(expected) > KILLS
+    assert len(expected) > kills
     for table in MAKERS:
         numbers = [number for number in lake.read(table).column(NUMBER_COLUMN[table]).to_pylist() if number is not None]
         assert len(numbers) == len(set(numbers))

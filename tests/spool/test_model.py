@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from collector.spool import Sealed, Spool
 from linktrail import batch
@@ -179,6 +178,11 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpoolModel = SpoolMachine.TestCase
-TestSpoolModel.settings = settings(
-    max_examples=int(os.environ.get("LINKTRAIL_EXAMPLES", "40")), stateful_step_count=30, deadline=None, print_blob=True
-)
+TestSpoolModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, print_blob=True)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_model_at_length() -> None:
+    """The same machine for as long as one has patience."""
+    run_state_machine_as_test(SpoolMachine, settings=settings(max_examples=2000, stateful_step_count=60, deadline=None, print_blob=True))

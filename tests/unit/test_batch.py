@@ -40,7 +40,7 @@ def _rows(table: Table) -> st.SearchStrategy[list[Row]]:
     return st.lists(st.fixed_dictionaries({column.name: _value(column) for column in given_by_rows}), min_size=1, max_size=5)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), table=st.sampled_from(sorted(TABLES)), first_seq=st.integers(0, 10**9), node=st.text(max_size=8))
 def test_what_is_sealed_comes_back(data: st.DataObject, table: str, first_seq: int, node: str) -> None:
     """Every value returns as it was, except times, whose stored interval contains the true one and is less than 1 us wider each way."""
@@ -153,7 +153,7 @@ _GOOD = sealed([link(number) for number in range(20)])
 _STREAM = zstandard.decompress(_GOOD)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(where=st.integers(0, len(_STREAM) - 1), replacement=st.integers(0, 255), cut=st.integers(0, len(_STREAM)), cutting=st.booleans())
 def test_a_damaged_stream_is_refused_or_still_valid(where: int, replacement: int, cut: int, cutting: bool) -> None:
     """A flipped byte inside never gives a table that contradicts its header or holds text that is not UTF-8."""
