@@ -76,6 +76,7 @@ class Spool:
         self.reserve_bytes = reserve_bytes
         self.run = ""
         self.next_offset = 0
+        self.pending_rows = 0  # buffered and not yet durable
         self.reader = SpoolReader(path, filesystem=filesystem)
         self._filesystem = filesystem
         self._clock = clock
@@ -165,11 +166,7 @@ class Spool:
         self._require_sound()
         if rows:
             self._buffer.setdefault(table, []).append(batch.columns(table, rows))
-
-    @property
-    def pending_rows(self) -> int:
-        """Rows buffered and not yet durable."""
-        return sum(part.num_rows for parts in self._buffer.values() for part in parts)
+            self.pending_rows += len(rows)
 
     @property
     def pending_bytes(self) -> int:
@@ -192,6 +189,7 @@ class Spool:
                 self._unreported.append(self._seal_one(table, rest.slice(0, count)))
                 rest = rest.slice(count)
                 self._buffer[table] = [rest]
+                self.pending_rows -= count
             del self._buffer[table]
         sealed, self._unreported = self._unreported, []
         return sealed
@@ -266,6 +264,7 @@ class Spool:
         """Drop the buffered rows and return how many of each table; the recorder states the gap."""
         dropped = {table: sum(part.num_rows for part in parts) for table, parts in self._buffer.items()}
         self._buffer.clear()
+        self.pending_rows = 0
         return dropped
 
     # --- reading and trimming -----------------------------------------------------------------------------------
