@@ -187,8 +187,8 @@ class Writer:
         root = tree.root
         if not root.leaf or any(isinstance(value, Tree) for value in root.values):
             return None
-        data = self._page_bytes(root, 0)
-        return data if len(data) <= self.page_size // 4 else None
+        size = HEADER + sum(self._size(root, at) for at in range(len(root.keys)))
+        return self._page_bytes(root, 0) if size <= self.page_size // 4 else None
 
     def _size(self, page: Page, at: int) -> int:
         value = page.values[at]
