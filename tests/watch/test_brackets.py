@@ -48,8 +48,8 @@ def test_every_change_lies_in_its_bracket(watching: Start, memory: Path, operati
         assert process.stdin is not None
         process.stdin.write(b"\n")
         process.stdin.close()
-        reports = reports_until(watcher, lambda found: len(changes_of(found)) >= operations, 60)
-        assert process.wait(60) == 0
+        reports = reports_until(watcher, lambda found: len(changes_of(found)) >= operations, 180)
+        assert process.wait(180) == 0
     assert not losses_of(reports)
     times = array("q")
     times.frombytes(out.read_bytes())
