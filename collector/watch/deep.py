@@ -27,7 +27,7 @@ from collector.watch import fanotify
 from collector.watch.emitter import RawRead, Source
 from collector.watch.engine import Engine
 from collector.watch.fanotify import Fanotify, Handle, Record
-from collector.watch.guard import Identity
+from collector.watch.guard import Identity, parents
 from collector.watch.interface import Cause, Loss, Report
 from collector.watch.linkcounts import LinkCounts
 from collector.watch.places import GoneError, Places
@@ -103,7 +103,7 @@ class FanotifyWatcher(Engine):
         self._places = Places()
         self._filesystems: dict[Path, int] = {}  # where one begins -> its device
         self._marked: dict[Path, _Marked] = {}
-        self._stems: frozenset[Path] = frozenset()
+        self._stems: set[Path] = set()
         self._readings: deque[_Reading] = deque()
         self._counts = LinkCounts(self._places, self._layers)
         self._renames = 0
@@ -135,7 +135,7 @@ class FanotifyWatcher(Engine):
             for item in plan.items:
                 if verify or item.path not in self._marked:
                     self._mark(item, plan.root, steps, outcome, verify=verify)
-        self._stems = frozenset(parent for path in self._marked for parent in path.parents)
+        self._stems = parents(self._marked)
         return outcome
 
     def _hear(self, path: Path, directory: int, *, verify: bool) -> None:

@@ -7,6 +7,7 @@ on the same kernel queue, which goes on holding what happens meanwhile, and the 
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,14 @@ from collector.watch.limits import Budget
 from collector.watch.standing import RESTATE_SECONDS, Standing
 from collector.watch.watches import Outcome
 from collector.watch.watermark import Watermark, bracket
-from linktrail.clock import Clock, Instant
+from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import WatchError
 
 BACKLOG_BYTES: Final = 64 << 20
 PORTION_BYTES: Final = 4 << 20
 _SLICE_SECONDS: Final = 1.0
+_REVIVE_PAUSE: Final = NANOSECONDS // 2
+_SOON: Final = 10 * NANOSECONDS
 _GONE: Final = (Cause.UNMOUNT, Cause.MOUNT_OVER, Cause.ROOT_REPLACED)
 _DOUBTFUL: Final = frozenset({Cause.OVERFLOW, Cause.THREAD_DEATH, Cause.SUSPENDED})
 
@@ -54,11 +57,9 @@ class Engine(ABC):
         self._observer: DrainObserver | None = None
         self._opened = clock.now()
         self._watermark = Watermark(self._opened)
-        try:
-            self._source = self._open()
-        except OSError as error:
-            raise WatchError(path=self.mode, what=f"the kernel refuses a queue: {error.strerror} ({self._budget.words()})") from error
+        self._source = self._opened_source()
         self._guard = Guard(self._opened)
+        self._revive_at = 0
 
     @property
     @abstractmethod
@@ -113,10 +114,12 @@ class Engine(ABC):
         reports, self._ready = self._ready, []
         remaining = 0.0 if reports else timeout_seconds
         while True:
+            began = self._clock.now().monotonic
             for event in self._backlog.collect(min(remaining, _SLICE_SECONDS), PORTION_BYTES):
                 self._add(reports, self._decode(event) if isinstance(event, RawRead) else [event.loss])
             self._add(reports, self._look_around())
-            remaining -= _SLICE_SECONDS
+            passed = (self._clock.now().monotonic - began) / NANOSECONDS
+            remaining -= passed if passed > 0 else _SLICE_SECONDS  # a clock that stands still must not make us wait for ever
             if reports or remaining <= 0:
                 return reports
 
@@ -200,15 +203,55 @@ class Engine(ABC):
             raise WatchError(path=self.mode, what=f"no thread to drain the queue: {error}") from error
         return observer
 
-    def _revive(self, now: Instant) -> list[Loss]:
+    def _revive(self, now: Instant) -> list[Report]:
         """Replace dead threads on the same kernel queue, and state since when they may have missed something."""
         observer = self._observer
         ailing = observer.ailing() if observer is not None else None
-        if observer is None or ailing is None:
+        if observer is None or ailing is None or now.monotonic < self._revive_at:
             return []
         observer.finish()
-        self._observer = self._launch()
-        return [Loss(Cause.THREAD_DEATH, f"{ailing}; it was started again", *bracket(observer.sure, now))]
+        told: list[Report] = []
+        again = now.monotonic - self._revive_at < _SOON
+        self._revive_at = now.monotonic + _REVIVE_PAUSE
+        try:
+            if again:  # not the thread is at fault then, but what it reads
+                told += self._last_words()
+                self._reopen(now)
+            self._observer = self._launch()
+        except WatchError as error:
+            return [*told, Loss(Cause.THREAD_DEATH, f"{ailing}; {error.message}", *bracket(observer.sure, now))]
+        return [*told, Loss(Cause.THREAD_DEATH, f"{ailing}; it was started again", *bracket(observer.sure, now))]
+
+    def _last_words(self) -> list[Report]:
+        """Return what is left of a kernel queue that is about to be closed: its watch descriptors mean nothing in another one."""
+        told: list[Report] = []
+        while events := self._backlog.collect(0, PORTION_BYTES):
+            for event in events:
+                told += self._decode(event) if isinstance(event, RawRead) else [event.loss]
+        with contextlib.suppress(OSError):  # it may be what is broken
+            while pending := self._source.pending():
+                now = self._clock.now()
+                self._watermark.measured(now, pending)
+                if not (data := self._source.read(pending)):
+                    break
+                after = self._watermark.consume(self._source.units(data))
+                told += self._decode(RawRead(self.mode, data, *bracket(after, self._clock.now())))
+        return told
+
+    def _reopen(self, now: Instant) -> None:
+        """Begin anew with another kernel queue. Raises ``WatchError``."""
+        self._close()
+        self._watermark = Watermark(now)
+        self._source = self._opened_source()
+        for plan in list(self._plans.values()):
+            self._guard.forget(plan.root)
+            self.cover(plan)
+
+    def _opened_source(self) -> Source:
+        try:
+            return self._open()
+        except OSError as error:
+            raise WatchError(path=self.mode, what=f"the kernel refuses a queue: {error.strerror} ({self._budget.words()})") from error
 
 
 def _refused_words(outcome: Outcome) -> str:

@@ -46,6 +46,16 @@ class Displaced:
     since: Instant
 
 
+def parents(paths: Iterable[Path]) -> set[Path]:
+    """Return all directories above ``paths``."""
+    found: set[Path] = set()
+    level = {path.parent for path in paths}
+    while level := level - found:
+        found |= level
+        level = {path.parent for path in level}
+    return found
+
+
 def identity(path: Path, *, follow: bool = False) -> Identity | None:
     """Return which directory stands at ``path``; ``None`` when there is none. Only a root, the administrator's word, is followed."""
     try:
@@ -114,10 +124,8 @@ class Guard:
     def keep(self, root: Path, found: Identity, watched: Iterable[Path] = ()) -> None:
         """Look after ``root``, which is ``found`` now, and after the unwatched directories between it and the ``watched`` ones."""
         self._roots[root] = found
-        own = frozenset(watched)
-        between = {parent for path in own for parent in path.parents if parent not in own and root in parent.parents}
         known = self._between.get(root, {})
-        self._between[root] = {path: known[path] if path in known else identity(path) for path in between}
+        self._between[root] = {path: known[path] if path in known else identity(path) for path in _between(root, frozenset(watched))}
 
     def forget(self, root: Path) -> None:
         """Look after ``root`` no longer."""
@@ -174,6 +182,11 @@ class Guard:
         below = tuple(f"{point.rstrip('/')}/" for point in exact)
         found = [path for path in held if str(path) in exact or str(path).startswith(below)]
         return sorted(found, key=lambda path: len(path.parts))
+
+
+def _between(root: Path, watched: frozenset[Path]) -> set[Path]:
+    """Return the directories strictly between ``root`` and ``watched`` that are not watched themselves."""
+    return {path for path in parents(watched) if path not in watched and root in path.parents}
 
 
 def _whole(descriptor: int) -> bytes:

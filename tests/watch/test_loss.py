@@ -115,6 +115,24 @@ def test_the_drained_thread_that_dies_is_stated_and_replaced(watching: Start, tm
     assert batch.after.monotonic <= loss.before.monotonic, "it happened before the new thread began, and the bracket says so"
 
 
+def test_a_queue_that_can_no_longer_be_read_is_replaced(watching: Start, tmp_path: Path) -> None:
+    """When the thread dies again at once, the kernel queue itself is opened anew and covered with the same plans."""
+    watcher = watching()
+    told(watcher, tmp_path)
+    nothing = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(nothing, watcher._inotify.fd)
+    os.close(nothing)
+    (tmp_path / "lost").mkdir()
+    reports = reports_until(watcher, lambda found: len(losses_of(found)) >= 2)
+    assert {loss.cause for loss in losses_of(reports)} == {Cause.THREAD_DEATH}
+    assert losses_of(reports)[1].after.monotonic <= losses_of(reports)[0].before.monotonic, "no hole between the two"
+    watcher.cover(plan(tmp_path, tmp_path))
+    assert watcher.watches == 1
+    assert quiet(watcher) == []
+    (tmp_path / "found").mkdir()
+    assert words(told(watcher, tmp_path)) == [("found", "created")]
+
+
 def test_a_dispatcher_that_dies_loses_nothing_that_was_read(watching: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that raises kills watchdog's dispatcher; what waits in its queue is handed over, and the death is stated."""
     watcher = watching()

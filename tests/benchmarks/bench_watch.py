@@ -1,0 +1,315 @@
+"""Watching at full speed: our emitters beside inotifywait and the stock emitter of watchdog.
+
+Two measurements, each reader in a process of its own, the readers taking turns, medians of the rounds:
+
+* ``live``: another process makes and removes 200,000 links at full speed in 16 directories. Rate: changes delivered, divided by the
+  time from the first operation to the last delivery. Whatever was not delivered is counted, and for us, whether a loss covers it.
+* ``drain``: 16,000 operations wait in the kernel's queue while the reader is stopped. Rate: changes delivered, divided by the time from its
+  continuation to the last delivery. Here no writer is the bottleneck.
+
+A change counts as delivered when it is a ``Change`` in our hands, an event in watchdog's handler, a line in inotifywait's output
+file. Once the writer has ended, a file called ``end...`` is made; when the reader tells it, it has told all it will.
+The writer is compiled where there is a C compiler, else it is Python (and then slower than the readers).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from collector.stores.protocol import Purpose, WatchItem, WatchPlan
+from collector.watch.deep import FanotifyWatcher
+from collector.watch.interface import Loss, Watcher
+from collector.watch.plain import InotifyWatcher
+from collector.watch.probe import FANOTIFY, probe
+from linktrail.clock import SystemClock
+
+LIVE = 200_000
+QUEUED = 16_000
+DIRECTORIES = 16
+ROUNDS = 5
+OURS = ("inotify", "fanotify")
+_PATIENCE = 120.0
+_MARK_SECONDS = 2.0
+_END = "end"
+_SECOND = 1_000_000_000
+
+_WRITER_C = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+int main(int argc, char **argv) {
+    int count = atoi(argv[1]), directories = argc - 2, at[64];
+    struct timespec began;
+    for (int i = 0; i < directories; i++) at[i] = open(argv[i + 2], O_PATH);
+    clock_gettime(CLOCK_REALTIME, &began);
+    for (int i = 0; i < count / 2; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "n%d", i);
+        if (symlinkat("target", at[i % directories], name) || unlinkat(at[i % directories], name, 0)) return 1;
+    }
+    printf("%lld\n", began.tv_sec * 1000000000LL + began.tv_nsec);
+    return 0;
+}
+"""
+_WRITER_PYTHON = """
+import os, sys, time
+count, at = int(sys.argv[1]), [os.open(name, os.O_PATH) for name in sys.argv[2:]]
+began = time.time_ns()
+for number in range(count // 2):
+    os.symlink("target", f"n{number}", dir_fd=at[number % len(at)])
+    os.unlink(f"n{number}", dir_fd=at[number % len(at)])
+print(began)
+"""
+
+
+@dataclass
+class Result:
+    """What one reader delivered in one run: how much, until when (ns UTC), and whether it stated losses; its processor time in seconds."""
+
+    delivered: int
+    last: int
+    losses: int = 0
+    processor: float = 0.0
+
+
+@dataclass
+class Series:
+    """The runs of one reader."""
+
+    rates: list[float] = field(default_factory=list)
+    missing: list[int] = field(default_factory=list)
+    unaccounted: list[int] = field(default_factory=list)
+    cost: list[float] = field(default_factory=list)
+
+
+def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
+    """Measure, and return the rows of ``build/bench/watch.json``."""
+    readers = ["inotify", "watchdog"]
+    if shutil.which("inotifywait"):
+        readers.append("inotifywait")
+    if not next(mode.refused for mode in probe() if mode.name == FANOTIFY):
+        readers.append("fanotify")
+    live: dict[str, Series] = {reader: Series() for reader in readers}
+    drain: dict[str, Series] = {reader: Series() for reader in readers}
+    with tempfile.TemporaryDirectory(prefix="linktrail-bench-", dir=_memory()) as name:
+        writer = _writer(Path(name))
+        for turn in range(rounds):
+            for reader in readers[turn % len(readers) :] + readers[: turn % len(readers)]:
+                _measure(reader, live[reader], writer, Path(name), LIVE, stopped=False)
+                _measure(reader, drain[reader], writer, Path(name), QUEUED, stopped=True)
+    return _rows(live, drain, rounds)
+
+
+def _rows(live: dict[str, Series], drain: dict[str, Series], rounds: int) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for kind, measured in (("live", live), ("drain", drain)):
+        for own in [reader for reader in OURS if reader in measured]:
+            for peer, goal in (("inotifywait", ">= 0.7"), ("watchdog", ">= 8")):
+                if peer in measured:
+                    value, other = statistics.median(measured[own].rates), statistics.median(measured[peer].rates)
+                    row = {
+                        "name": f"watch {kind} {own}",
+                        "value": round(value),
+                        "unit": "changes/s",
+                        "peer": peer,
+                        "peer_value": round(other),
+                    }
+                    rows.append({**row, "ratio": round(value / other, 3), "goal": goal if own == "inotify" else "", "rounds": rounds})
+    of = f"of {LIVE}, worst round"
+    for name, series in live.items():
+        told = {"peer": "", "peer_value": None, "ratio": None, "rounds": rounds}
+        rows.append({"name": f"watch lost {name}", "value": max(series.missing), "unit": of, "goal": "0" * (name == FANOTIFY), **told})
+        if name in OURS:
+            rows.append({"name": f"watch unaccounted {name}", "value": max(series.unaccounted), "unit": of, "goal": "0", **told})
+        if series.cost:
+            cost = round(statistics.median(series.cost), 2)
+            rows.append({"name": f"watch processor {name}", "value": cost, "unit": "us/change", "goal": "", **told})
+    return rows
+
+
+# --- one run ------------------------------------------------------------------------------------------------------
+
+
+def _measure(reader: str, series: Series, writer: tuple[str, ...], base: Path, operations: int, *, stopped: bool) -> None:
+    with tempfile.TemporaryDirectory(dir=base) as name:
+        directories = [Path(name) / f"d{number}" for number in range(DIRECTORIES)]
+        for directory in directories:
+            directory.mkdir()
+        with _reader(reader, directories, Path(name) / "out") as (process, finish):
+            if stopped:
+                process.send_signal(signal.SIGSTOP)
+            done = subprocess.run((*writer, str(operations), *map(str, directories)), capture_output=True, text=True, check=True)
+            began = int(done.stdout)
+            if stopped:
+                time.sleep(0.1)
+                began = time.time_ns()
+                process.send_signal(signal.SIGCONT)
+            result = _finished(finish, directories[0])
+    missing = operations - result.delivered
+    series.rates.append(result.delivered / max(result.last - began, 1) * _SECOND)
+    series.missing.append(missing)
+    series.unaccounted.append(0 if result.losses else missing)
+    if result.processor and result.delivered:
+        series.cost.append(result.processor / result.delivered * 1e6)
+
+
+@contextmanager
+def _reader(reader: str, directories: list[Path], out: Path) -> Iterator[tuple[subprocess.Popen[str], Callable[[], Result | None]]]:
+    """Start a reader that watches already when this returns; the function tells what it delivered, once it has told the end."""
+    if reader == "inotifywait":
+        command = ["inotifywait", "-m", "-q", "-o", str(out), "--format", "%e %f", "-e", "create", "-e", "delete", *map(str, directories)]
+    else:
+        command = [sys.executable, "-m", "tests.benchmarks.bench_watch", reader, *map(str, directories)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            answers = process.stdout
+            if reader == "inotifywait":
+                _until_watching(process.pid)
+                yield process, lambda: _lines(out)
+            else:
+                assert answers.readline() == "ready\n"
+                yield process, lambda: _told(answers)
+        finally:
+            process.kill()
+
+
+def _finished(finish: Callable[[], Result | None], directory: Path) -> Result:
+    """Make ends until the reader has told one: the first of them may fall into an overflow."""
+    deadline, number = time.monotonic() + _PATIENCE, 0
+    while time.monotonic() < deadline:
+        (directory / f"{_END}{number}").symlink_to("target")
+        number += 1
+        result = finish()
+        if result is not None:
+            return result
+    raise TimeoutError("the reader never told the end")
+
+
+def _told(answers: IO[str]) -> Result | None:
+    ready, _, _ = select.select([answers], [], [], _MARK_SECONDS)
+    return Result(**json.loads(answers.readline())) if ready else None
+
+
+def _lines(out: Path) -> Result | None:
+    """Return how many events inotifywait wrote, and when it wrote the last of them (the end included)."""
+    deadline = time.monotonic() + _MARK_SECONDS
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        with out.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 100))
+            ended = f"CREATE {_END}".encode() in file.read()
+        if ended:
+            lines = out.read_bytes().splitlines()
+            return Result(sum(1 for line in lines if line.startswith((b"CREATE n", b"DELETE n"))), out.stat().st_mtime_ns)
+    return None
+
+
+def _until_watching(pid: int) -> None:
+    """Wait until the process holds its watches; it says nothing when quiet."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with contextlib.suppress(OSError):
+                if info.read_text(encoding="ascii").count("inotify wd:") >= DIRECTORIES:
+                    return
+        time.sleep(0.01)
+    raise TimeoutError("inotifywait does not watch")
+
+
+def _writer(base: Path) -> tuple[str, ...]:
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return (sys.executable, "-c", _WRITER_PYTHON)
+    (base / "writer.c").write_text(_WRITER_C, encoding="ascii")
+    subprocess.run((compiler, "-O2", "-o", str(base / "writer"), str(base / "writer.c")), check=True)
+    return (str(base / "writer"),)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+# --- the readers, in their own processes --------------------------------------------------------------------------
+
+
+def _read(watcher: Watcher, directories: list[Path]) -> Result:
+    root = directories[0].parent
+    watcher.cover(WatchPlan(root, tuple(WatchItem(directory, Purpose.PLUMBING) for directory in directories)))
+    watcher.start()
+    watcher.take(0)
+    print("ready", flush=True)
+    began = time.process_time()
+    result, ended = Result(0, time.time_ns()), False
+    while not ended:
+        for report in watcher.take(0.1):
+            if isinstance(report, Loss):
+                result.losses += 1
+                continue
+            initials = [change.name[0] for change in report.changes]
+            if "n" in initials:
+                result.delivered += initials.count("n")
+                result.last = time.time_ns()
+            ended = ended or _END[0] in initials
+    result.processor = time.process_time() - began
+    watcher.stop()
+    return result
+
+
+def _stock(directories: list[Path]) -> Result:
+    from watchdog.events import FileCreatedEvent, FileDeletedEvent, FileSystemEvent, FileSystemEventHandler  # noqa: PLC0415 - the peer only
+    from watchdog.observers import Observer  # noqa: PLC0415 - the peer only
+
+    result, ended = Result(0, time.time_ns()), threading.Event()
+
+    class Counter(FileSystemEventHandler):
+        def on_any_event(self, event: FileSystemEvent) -> None:
+            if os.fsdecode(event.src_path).rpartition("/")[2].startswith(_END):
+                ended.set()
+            else:
+                result.delivered += 1
+                result.last = time.time_ns()
+
+    observer = Observer()
+    observer.schedule(Counter(), str(directories[0].parent), recursive=True, event_filter=[FileCreatedEvent, FileDeletedEvent])
+    observer.start()
+    print("ready", flush=True)
+    began = time.process_time()
+    ended.wait()
+    result.processor = time.process_time() - began
+    observer.stop()
+    return result
+
+
+def _main(reader: str, directories: list[Path]) -> None:
+    if reader == "watchdog":
+        logging.disable()  # it logs each overflow; what it lost is counted here
+        result = _stock(directories)
+    else:
+        watchers = {"inotify": InotifyWatcher, "fanotify": FanotifyWatcher}
+        result = _read(watchers[reader](clock=SystemClock()), directories)
+    print(json.dumps(vars(result)), flush=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], [Path(name) for name in sys.argv[2:]])
