@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from collector.links import LinkKind, LinkState, Survey
-from collector.stores import driver_for
-from collector.stores.containerd import Containerd
+from collector.stores.containerd import DRIVER
 from tests.containerd.helpers import META, SNAPSHOTS, STORED, of, survey, targets
 from tests.needs import need
 from tests.stores import FIXTURES, unpack
@@ -171,8 +170,7 @@ def test_the_containerd_of_docker_is_a_store_of_its_own(tmp_path: Path) -> None:
     need("fixtures")
     root = unpack("docker20-healthy", tmp_path)
     daemon = next(path for path in (root, *root.rglob("containerd/daemon")) if path.name == "daemon")
-    driver = driver_for(daemon)
-    assert isinstance(driver, Containerd)
+    assert DRIVER.detect(daemon)
     read = survey(daemon)
     assert not of(read, LinkKind.CONTAINER_LAYER)
     assert read.problems == ()
