@@ -179,7 +179,9 @@ class Bounds:
     def interval(self, first: Instant | None, last: Instant | None) -> Interval:
         """Return the time from ``first`` (or the previous reading) to ``last`` (or the end of this one)."""
         after, before = first or self.previous, last or self.reading.finished
-        return since_wall(self.known, before) if after is None else between(after, before)
+        if after is None or after.monotonic > before.monotonic:  # late news of something older than the previous reading
+            return since_wall(self.known, before)
+        return between(after, before)
 
 
 def _note(spans: dict[str, Span], path: str, action: str, after: Instant, before: Instant) -> None:

@@ -16,7 +16,7 @@ Everything else is ``differ.diff`` with the intervals of ``brackets``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from collector.brackets import APPEARED, VANISHED, Bounds, Evidence, Reading
@@ -77,6 +77,7 @@ class Lives:
     def __init__(self) -> None:
         """Know of none."""
         self._events: dict[LinkKey, list[_Event]] = {}
+        self._floors: dict[LinkKey, tuple[Instant | None, int | None]] = {}
         self._owed: dict[LinkKey, tuple[bool, Instant]] = {}
         self._count = 0
 
@@ -109,7 +110,7 @@ class Lives:
         explained: set[LinkKey] = set()
         for key, life in events.items():
             if unread.hides(key[2]):
-                self._events[key] = life
+                self._keep(key, life, told)
             elif key[2] not in elsewhere:
                 explained.add(key)
                 result += self._relate(key, life, old.get(key), told, evidence)
@@ -120,6 +121,7 @@ class Lives:
             result.append(Timed(change, interval, Origin.WATCH if seen else told.origin))
             if told.previous is not None and change.link.kind in _NAMED:
                 self._owed[change.link.key] = (change.action is not Action.REMOVED, told.reading.finished)
+        self._floors = {key: floor for key, floor in self._floors.items() if key in self._events}
         self._count = sum(len(life) for life in self._events.values())
         return _in_order(result)
 
@@ -132,8 +134,10 @@ class Lives:
         possible = sum(event.after.monotonic < told.reading.finished.monotonic for event in life)
         fitting = next((count for count in range(definite, possible + 1) if _leads(life[:count], old, new)), None)
         taken = definite if fitting is None else fitting
+        previous, known = self._floors.pop(key, (told.previous, told.known))
+        told = replace(told, previous=previous, known=known)
         if life[taken:]:
-            self._events[key] = life[taken:]
+            self._keep(key, life[taken:], replace(told, previous=life[taken - 1].after) if taken else told)
         teller = _Teller(old, None if fitting is None else new, told, evidence)
         made_last = max((number for number, event in enumerate(life[:taken]) if event.appeared), default=-1)
         for number, event in enumerate(life[:taken]):
@@ -141,6 +145,11 @@ class Lives:
         if fitting is None and teller.settle(new):
             self._owed[key] = (new is not None, told.reading.finished)
         return teller.result
+
+    def _keep(self, key: LinkKey, life: list[_Event], floor: Round) -> None:
+        """Keep events for the next reading. What went unseen before them did so since ``floor``, not since this reading."""
+        self._events[key] = life
+        self._floors.setdefault(key, (floor.previous, floor.known))
 
     def _without_owed(self, key: LinkKey, life: list[_Event]) -> list[_Event]:
         """Drop the first event when it is the late news of a step that a reading already told."""

@@ -32,7 +32,6 @@ from linktrail.events import Origin, Stamp
 
 JUMP_NS: Final = NANOSECONDS
 BARRIER_SECONDS: Final = 1.0
-_DRAIN_ROUNDS: Final = 20
 
 
 @dataclass(slots=True)
@@ -177,15 +176,17 @@ class Recorder:
         """
         barrier = self._barrier
         raised = barrier is not None and barrier.raise_flag()
-        wait = BARRIER_SECONDS / _DRAIN_ROUNDS if raised else self._settings.drain
-        for _ in range(_DRAIN_ROUNDS):
-            reports = self._watcher.take(wait)
+        end = self._clock.now().monotonic + round(BARRIER_SECONDS * NANOSECONDS)
+        while (left := end - self._clock.now().monotonic) > 0:
+            reports = self._watcher.take(left / NANOSECONDS if raised else self._settings.drain)
             self._digest(reports)
-            if (raised and barrier is not None and barrier.seen) or (not raised and not reports):
+            if barrier is not None and raised and barrier.seen:
                 return True
-        if raised and barrier is not None:
+            if not raised and not reports:
+                return True
+        if barrier is not None and raised:
             barrier.missed()
-        return not raised
+        return False
 
     # --- time -----------------------------------------------------------------------------------------------------
 

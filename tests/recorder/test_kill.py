@@ -112,9 +112,6 @@ def start(tmp_path: Path) -> Iterator[Callable[[], ForkServerProcess]]:
         process.join()
 
 
-# Known defect, found by this test with seed 2608332128: one retarget in 1,181 operations was neither told in its time nor inside a gap.
-# Until that is mended it runs with the soak tests; what is always on is tests/processor/test_kill.py (50 kills, nothing lost or doubled).
-@pytest.mark.soak
 @pytest.mark.parametrize("kills", [22])
 def test_killed_again_and_again(tmp_path: Path, start: Callable[[], ForkServerProcess], kills: int) -> None:
     """The fold of all rows is the store; no change is told twice; each is told in its time, or lies in a stated gap."""
