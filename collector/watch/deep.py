@@ -102,6 +102,7 @@ class FanotifyWatcher(Engine):
         self._fanotify = Fanotify()
         self._places = Places()
         self._filesystems: dict[Path, int] = {}  # where one begins -> its device
+        self._followed: set[int] = set()  # devices whose mark can be seen to end
         self._marked: dict[Path, _Marked] = {}
         self._stems: set[Path] = set()
         self._readings: deque[_Reading] = deque()
@@ -147,6 +148,8 @@ class FanotifyWatcher(Engine):
         self._fanotify.mark_filesystem(directory)
         self._places.anchor(path, directory)
         self._filesystems[path] = device
+        if device in self._fanotify.marked_filesystems():  # not so on btrfs, where directories have device numbers of their own
+            self._followed.add(device)
 
     def _mark(self, item: WatchItem, root: Path, steps: Steps, outcome: Outcome, *, verify: bool) -> None:
         try:
@@ -179,6 +182,11 @@ class FanotifyWatcher(Engine):
                 with contextlib.suppress(OSError), Steps(begun) as steps:
                     if identity_of(steps.top).device == device:
                         self._fanotify.unmark_filesystem(steps.top)
+
+    def _unheard(self) -> list[Path]:
+        """Return where a mark has ended with its filesystem. Mounted again, everything looks as before, and nothing would be heard."""
+        marked = self._fanotify.marked_filesystems()
+        return [path for path, device in self._filesystems.items() if device in self._followed and device not in marked]
 
     def _identities(self) -> Mapping[Path, Identity]:
         return {path: marked.identity for path, marked in self._marked.items()}

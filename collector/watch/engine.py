@@ -155,6 +155,10 @@ class Engine(ABC):
     def _decode(self, raw: RawRead) -> list[Report]:
         """Turn what was read into changes and losses, in order."""
 
+    def _unheard(self) -> Sequence[Path]:
+        """Return directories whose filesystem was unmounted although the same may be mounted there again."""
+        return ()
+
     def _overdue(self) -> list[Report]:
         """Return what an earlier read left for later."""
         return []
@@ -171,8 +175,11 @@ class Engine(ABC):
         now = self._clock.now()
         found: list[Report] = [*self._revive(now), *self._overdue()]
         if self._guard.due(now):
+            since = self._guard.seen
             for displaced in self._guard.look(now, self._identities):
                 found += self._displaced(displaced, now)
+            for path in self._unheard() if self._guard.stirred else ():
+                found += self._displaced(Displaced(Cause.UNMOUNT, path, "its filesystem was unmounted", since), now)
             found += self._standing.due(now)
         return found
 

@@ -15,10 +15,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import struct
 from array import array
 from collections.abc import Iterator
 from fcntl import ioctl
+from pathlib import Path
 from termios import FIONREAD
 from typing import Final, NamedTuple
 
@@ -54,6 +56,8 @@ _HANDLE: Final = struct.Struct("=Ii")  # handle_bytes, handle_type
 _LENGTH: Final = struct.Struct("=I")
 _MAX_HANDLE: Final = 128
 _TRIES: Final = 50
+_MARKED: Final = re.compile(rb"^fanotify sdev:([0-9a-f]+)", re.MULTILINE)
+_MINOR_BITS: Final = 20  # of the kernel's own device numbers
 READ_BYTES: Final = 1 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -106,6 +110,12 @@ class Fanotify:
     def unmark_contents(self, directory: int) -> None:
         """Hear no more of writes to the files in the open ``directory``. Raises ``OSError``."""
         self._mark(_MARK_REMOVE, CONTENT_OF_CHILDREN, directory)
+
+    def marked_filesystems(self) -> frozenset[int]:
+        """Return the device numbers of the filesystems that are marked now (proc_pid_fdinfo(5)); a mark ends with its filesystem."""
+        info = Path(f"/proc/self/fdinfo/{self.fd}").read_bytes()
+        numbers = (int(found[1], 16) for found in _MARKED.finditer(info))
+        return frozenset(os.makedev(number >> _MINOR_BITS, number & (1 << _MINOR_BITS) - 1) for number in numbers)
 
     def _mark(self, flags: int, mask: int, directory: int) -> None:
         path = f"/proc/self/fd/{directory}".encode()

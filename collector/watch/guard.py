@@ -25,6 +25,7 @@ LOOK_SECONDS: Final = 1.0
 _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _MOUNTINFO_BYTES: Final = 16 << 20
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
+_DEVICE: Final = 2
 _MOUNT_POINT: Final = 4
 _FIELDS: Final = 5
 
@@ -34,6 +35,14 @@ class Identity(NamedTuple):
 
     device: int
     inode: int
+
+
+class _Mount(NamedTuple):
+    """One line of the mount table."""
+
+    number: bytes
+    device: bytes
+    point: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Mounts:
     def __init__(self, table: Path = _MOUNTINFO) -> None:
         """Open the table; where there is none, every look says that nothing changed."""
         self._fd = -1
+        self.stirred = False
         with contextlib.suppress(OSError):
             self._fd = os.open(table, os.O_RDONLY | os.O_CLOEXEC)
         self._poll = select.poll()
@@ -80,24 +90,23 @@ class Mounts:
 
     def changed(self) -> tuple[frozenset[str], frozenset[str]]:
         """Return the mount points that appeared and those that went since the last look."""
-        if self._fd < 0 or not self._poll.poll(0):
+        self.stirred = self._fd >= 0 and bool(self._poll.poll(0))
+        if not self.stirred:
             return frozenset(), frozenset()
         before, self._known = self._known, self._read()
-        appeared = frozenset(self._known[mount] for mount in self._known.keys() - before.keys())
-        gone = frozenset(before[mount] for mount in before.keys() - self._known.keys())
-        return appeared, gone
+        return frozenset(mount.point for mount in self._known - before), frozenset(mount.point for mount in before - self._known)
 
-    def _read(self) -> dict[bytes, str]:
-        """Return mount id -> mount point (proc_pid_mountinfo(5))."""
+    def _read(self) -> frozenset[_Mount]:
+        """Return the table (proc_pid_mountinfo(5)). The kernel uses ids of mounts again, so an id alone says nothing."""
         if self._fd < 0:
-            return {}
-        table: dict[bytes, str] = {}
+            return frozenset()
+        table = set()
         for line in _whole(self._fd).splitlines():
             fields = line.split(b" ", _FIELDS)
             if len(fields) > _MOUNT_POINT:
                 point = _OCTAL.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), fields[_MOUNT_POINT])
-                table[fields[0]] = os.fsdecode(point)
-        return table
+                table.add(_Mount(fields[0], fields[_DEVICE], os.fsdecode(point)))
+        return frozenset(table)
 
     def close(self) -> None:
         """Close the table."""
@@ -131,6 +140,11 @@ class Guard:
         """Look after ``root`` no longer."""
         self._roots.pop(root, None)
         self._between.pop(root, None)
+
+    @property
+    def stirred(self) -> bool:
+        """Whether anything was mounted or unmounted between the last two looks, even if the table is as before."""
+        return self._mounts.stirred
 
     def due(self, now: Instant) -> bool:
         """Tell whether it is time to look again."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from collector.watch.deep import FanotifyWatcher
 from collector.watch.guard import Mounts
 from collector.watch.interface import Cause
+from collector.watch.plain import InotifyWatcher
+from linktrail.clock import SystemClock
 from tests.needs import need
 from tests.watch.conftest import Start
+from tests.watch.test_deep import opened
 from tests.watch.tools import loss_told, losses_of, mounted, plan, quiet, run, told, words
 
 
@@ -82,6 +89,41 @@ def test_an_unmounted_root(watching: Start, tmp_path: Path) -> None:
         assert words(told(watcher, root)) == []
 
 
+@pytest.mark.parametrize("kind", [InotifyWatcher, FanotifyWatcher])
+def test_a_filesystem_that_is_unmounted_and_mounted_again_at_once(tmp_path: Path, kind: type[InotifyWatcher | FanotifyWatcher]) -> None:
+    """Same path, same device, same inode, even the same mount id: only the kernel's watch is gone, and that is stated."""
+    need("root")
+    if kind is FanotifyWatcher:
+        opened().stop()
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("no mkfs.ext4 here")
+    image, root = tmp_path / "image", tmp_path / "root"
+    root.mkdir()
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    run("mkfs.ext4", "-q", str(image))
+    device = subprocess.run(("losetup", "--find", "--show", str(image)), capture_output=True, text=True, check=False).stdout.strip()
+    if not device:
+        pytest.skip("no loop devices here")
+    watcher = kind(clock=SystemClock())
+    try:
+        run("mount", device, str(root))
+        watcher.cover(plan(root, root))
+        watcher.start()
+        quiet(watcher, 0.1)
+        run("umount", str(root))
+        run("mount", device, str(root))
+        loss_told(watcher, Cause.UNMOUNT)
+        watcher.cover(plan(root, root))
+        loss_told(watcher, Cause.UNMOUNT)
+        (root / "x").mkdir()
+        assert words(told(watcher, root)) == [("x", "created")]
+    finally:
+        watcher.stop()
+        subprocess.run(("umount", "-l", str(root)), capture_output=True, check=False)
+        run("losetup", "--detach", device)
+
+
 def test_a_mount_over_the_root_hides_it(watching: Start, tmp_path: Path) -> None:
     """The kernel's watch stays on the hidden directory and says nothing; the mount table tells."""
     need("root")
@@ -136,7 +178,7 @@ def test_the_mount_table_knows_octal_escapes(tmp_path: Path) -> None:
     mounts = Mounts.__new__(Mounts)
     with table.open("rb") as file:
         mounts._fd = file.fileno()
-        assert mounts._read() == {b"21": "/plain", b"22": "/a b\nc\\d"}
+        assert sorted(mounts._read()) == [(b"21", b"0:20", "/plain"), (b"22", b"0:21", "/a b\nc\\d")]
 
 
 def test_without_a_mount_table_nothing_changes(tmp_path: Path) -> None:
