@@ -13,7 +13,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -46,11 +46,15 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """Rows under a name: ``rows`` for programs (``None``: nothing), ``brief`` for eyes, where that has fewer or merged columns."""
+    """Rows under a name: ``rows`` for programs (``None``: nothing), ``brief`` for eyes, where that has fewer or merged columns.
+
+    ``nested`` columns hold JSON text; json and jsonl show what it says.
+    """
 
     name: str
     rows: pa.Table | None
     brief: pa.Table | None = None
+    nested: frozenset[str] = frozenset()
 
     @property
     def shown(self) -> pa.Table:
@@ -67,10 +71,10 @@ def write_output(sheets: Sequence[Sheet], form: Format, document: Mapping[str, o
     stream = stream or sys.stdout
     first = sheets[0]
     if form is Format.JSON:
-        keys = {sheet.name: list(records(sheet.rows)) for sheet in sheets if sheet.rows is not None}
+        keys = {sheet.name: list(records(sheet.rows, sheet.nested)) for sheet in sheets if sheet.rows is not None}
         stream.write(json.dumps({"schema": 1, **document, **keys}, indent=1) + "\n")
     elif form is Format.JSONL:
-        for record in records(first.rows):
+        for record in records(first.rows, first.nested):
             stream.write(json.dumps(record, separators=(",", ":")) + "\n")
     elif form is Format.CSV:
         _write_csv(first.rows, stream)
@@ -85,11 +89,19 @@ def write_output(sheets: Sequence[Sheet], form: Format, document: Mapping[str, o
 # --- values -----------------------------------------------------------------------------------------------------
 
 
-def records(rows: pa.Table) -> Iterator[dict[str, Any]]:
-    """Yield rows as JSON-able dictionaries."""
+def records(rows: pa.Table, nested: Container[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield rows as JSON-able dictionaries; columns in ``nested`` hold JSON text, which is read."""
     for batch in rows.to_batches(max_chunksize=_CHUNK):
         for record in batch.to_pylist():
-            yield {name: plain(value) for name, value in record.items()}
+            yield {name: _parsed(value) if name in nested else plain(value) for name, value in record.items()}
+
+
+def _parsed(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return what JSON text says; the text itself where it is none (it came from a lake that somebody else wrote)."""
+    try:
+        return plain(value) if value is None else json.loads(value)
+    except (TypeError, ValueError, RecursionError):
+        return plain(value)
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - one value of any Arrow type to its JSON form

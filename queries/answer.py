@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -14,6 +15,8 @@ from linktrail.output import Sheet
 from queries.catalog import Question
 from queries.completeness import Completeness, Scope, completeness
 from queries.engine import Engine, open_lake
+
+JSON_COLUMNS: Final = frozenset({"related", "evidence", "detail"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,8 @@ def ask(engine: Engine, question: Question, values: Mapping[str, object], now: i
     rows = engine.query(question.sql, question.bound(values))
     scope = Scope(_one(values.get("node")), _text(values.get("store")))
     said = completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
-    return Answer(question.name, spelled(question, values), (Sheet("rows", rows),), said)
+    nested = frozenset(rows.column_names) & JSON_COLUMNS
+    return Answer(question.name, spelled(question, values), (Sheet("rows", rows, nested=nested),), said)
 
 
 def spelled(question: Question, values: Mapping[str, object]) -> dict[str, object]:

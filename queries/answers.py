@@ -7,7 +7,8 @@ same rows shorter for eyes, and whether the record was complete in the asked tim
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -54,14 +55,13 @@ def findings(
     with engine_of(lake) as engine:
         answer = ask(engine, question_named("findings"), values, now)
     rows = answer.rows.to_pylist()
-    brief = _table(("severity", "code", "subject", "bytes", "since", "owner"), (_brief_finding(row) for row in rows), {"bytes": pa.int64()})
-    advice = _table(
-        ("finding", "what", "next"), ((f"{row['code']} {short(row['subject'])}", row["message"], row["advice"]) for row in rows)
-    )
-    sheets = (Sheet("rows", answer.rows, brief), Sheet("advice", None, advice))
-    return Answer(
-        answer.question, answer.asked, sheets, answer.completeness, () if rows else ("No finding is on record for that instant.",)
-    )
+    where = _places(rows)
+    names = ("severity", "code", "subject", "bytes", "since", "owner", *where)
+    brief = _table(names, ((*_brief_finding(row), *(row[name] for name in where)) for row in rows), {"bytes": pa.int64()})
+    told = ((f"{row['code']} {short(row['subject'])}", row["message"], row["advice"]) for row in rows)
+    advice = _table(("finding", "what", "next"), told)
+    sheets = (replace(answer.sheets[0], brief=brief), Sheet("advice", None, advice))
+    return replace(answer, sheets=sheets, notes=() if rows else ("No finding is on record for that instant.",))
 
 
 def usage(
@@ -77,10 +77,12 @@ def usage(
     with engine_of(lake) as engine:
         answer = ask(engine, question, values, now)
         totals = engine.query(_TOTALS.format(question.sql), question.bound(values))
-    names = ("scope", "subject", "role", "owner", "bytes", "recorded_bytes", "capacity_bytes", "available_bytes", "sampled")
+    rows = answer.rows.to_pylist()
+    where = _places(rows)
+    names = ("scope", "subject", "role", "owner", "bytes", "recorded_bytes", "capacity_bytes", "available_bytes", "sampled", *where)
     sizes = {name: pa.int64() for name in names if name.endswith("bytes")}
-    brief = _table(names, (_brief_sample(row) for row in answer.rows.to_pylist()), sizes)
-    return Answer(answer.question, answer.asked, (Sheet("rows", answer.rows, brief), Sheet("totals", totals)), answer.completeness)
+    brief = _table(names, ((*_brief_sample(row), *(row[name] for name in where)) for row in rows), sizes)
+    return replace(answer, sheets=(replace(answer.sheets[0], brief=brief), Sheet("totals", totals)))
 
 
 def timeline(
@@ -137,6 +139,11 @@ def owner(row: Mapping[str, Any]) -> str:
         return "/".join(part for part in (row["k8s_namespace_name"], row["k8s_pod_name"], row["container_name"]) if part)
     named = row["container_name"] or short(row["container_id"] or "")
     return named or row["container_image_name"] or short(row["container_image_id"] or "")
+
+
+def _places(rows: Collection[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the columns that tell where a row is from, as far as rows differ in them."""
+    return tuple(name for name in ("node", "store_root") if len({row[name] for row in rows}) > 1)
 
 
 def _brief_finding(row: Mapping[str, Any]) -> tuple[object, ...]:

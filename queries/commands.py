@@ -164,8 +164,9 @@ def sql(
     The exit code is 0 also where the record has gaps, because SQL does not say what time it asks about; the gaps are stated.
     """
     from queries.completeness import Window, completeness  # noqa: PLC0415 - --help must not wait for it
-    from queries.engine import Engine, read_lake  # noqa: PLC0415 - likewise
+    from queries.engine import Engine  # noqa: PLC0415 - likewise
     from queries.sandbox import Limits, run_sql  # noqa: PLC0415 - likewise
+    from queries.snapshot import read_lake  # noqa: PLC0415 - likewise
 
     if views:
         _list_views(Format.JSON if as_json else form)
@@ -175,7 +176,7 @@ def sql(
     files = read_lake(_lake(lake))
     outcome = run_sql(files, text, limits)
     now = SystemClock().now().wall
-    with Engine(files) as engine:
+    with Engine(files.only("coverage")) as engine:
         said = completeness(engine, Window(None, now), now=now)
     document = {"question": "sql", "asked": {"sql": text}, "completeness": said.document(), "guards": list(outcome.guards)}
     chosen = Format.JSON if as_json else form

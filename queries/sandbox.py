@@ -27,7 +27,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from linktrail.errors import LakeError, LinktrailError, QueryError, QueryLimitError, QueryRefusedError
-from queries.engine import SETTINGS, LakeFiles, setup_statements
+from queries.engine import SETTINGS, Setup, literal, setup
+from queries.snapshot import LakeFiles
+from queries.views import REPEATED, definitions, wanted
 
 MIB: Final = 1 << 20
 DEFAULT_MEMORY: Final = 2048 * MIB
@@ -89,12 +91,19 @@ def _request(lake: LakeFiles, sql: str, limits: Limits, guards: Sequence[str]) -
         "libraries": _libraries(),
         "path": [entry for entry in sys.path if entry],
         "settings": {**SETTINGS, "threads": str(threads), "memory_limit": f"{int(limits.memory * _DUCKDB_SHARE)}B"},
-        "setup": setup_statements(lake),
-        "copy": setup_statements(lake, copy=True),
+        "setup": _statements(setup(lake)),
+        "copy": _statements(setup(lake, copy=True)),
+        "repeated": REPEATED,
+        "views": [definition.sql for definition in wanted(sql, definitions())],
+        "allowed": f"[{', '.join(literal(file) for table in lake.tables.values() for group in table.stored for file in group)}]",
         "sql": sql,
         "memory": limits.memory,
         "cpu_seconds": int(limits.seconds * threads) + 10,
     }
+
+
+def _statements(of_lake: Setup) -> dict[str, list[str]]:
+    return {"stored": of_lake.stored, "plain": of_lake.plain, "once": of_lake.once}
 
 
 def _libraries() -> list[str]:

@@ -134,7 +134,12 @@ def lock_down(request: dict[str, Any]) -> list[str]:
 
 
 def become_nobody(libc: ctypes.CDLL) -> bool:
-    """Become the user nobody with no capability but reading; ``False`` where the right to do so is missing."""
+    """Become the user nobody with no capability but reading; ``False`` where the right to do so, or to read then, is missing."""
+    reading = 1 << _CAP_DAC_READ_SEARCH
+    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
+    held = ctypes.create_string_buffer(24)
+    if libc.capget(header, held) != 0 or not struct.unpack("=6I", held.raw)[1] & reading:
+        return False
     try:
         os.setgroups([])
         libc.prctl(_PR_SET_KEEPCAPS, *_longs(1, 0, 0, 0))
@@ -142,10 +147,7 @@ def become_nobody(libc: ctypes.CDLL) -> bool:
         os.setresuid(NOBODY, NOBODY, NOBODY)
     except OSError:
         return False
-    reading = 1 << _CAP_DAC_READ_SEARCH
-    header = struct.pack("=Ii", _CAPABILITY_VERSION, 0)
-    # without the capability (a small container) nobody's own rights must do
-    return any(libc.capset(header, struct.pack("=6I", kept, kept, 0, 0, 0, 0)) == 0 for kept in (reading, 0))
+    return bool(libc.capset(header, struct.pack("=6I", reading, reading, 0, 0, 0, 0)) == 0)
 
 
 def landlock(libc: ctypes.CDLL, files: Iterable[str], libraries: Iterable[str]) -> bool:
@@ -204,10 +206,14 @@ def run(request: dict[str, Any], guards: list[str], own_size: int) -> Any:  # no
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
     connection: Any = duckdb.connect(":memory:", config=request["settings"])
     copying = guards == ["copy"]
-    allowed = "[]" if copying else "[" + ", ".join("'" + path.replace("'", "''") + "'" for path in request["files"]) + "]"
+    of_lake = request["copy" if copying else "setup"]
+    allowed = "[]" if copying else request["allowed"]
     lock = (f"SET allowed_paths = {allowed}", "SET enable_external_access = false", "SET lock_configuration = true")
     with _explained(duckdb, "lake"):
-        for statement in (*request["copy" if copying else "setup"], *lock):
+        for statement in of_lake["stored"]:
+            connection.execute(statement)
+        repeated = connection.execute(request["repeated"]).fetchall()
+        for statement in (*of_lake["once" if repeated else "plain"], *request["views"], *lock):
             connection.execute(statement)
     check(connection, request["sql"])
     with _explained(duckdb, "sql"):

@@ -11,11 +11,18 @@ In views.sql a statement ends with a semicolon at the end of a line; the comment
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
 from linktrail.schema import TABLES, Table
+
+REPEATED: Final = "SELECT * FROM lake.repeated LIMIT 1"
+_DEFINED: Final = re.compile(r"CREATE (?:VIEW|MACRO) ([\w.]+)")
+_LOOKING_AROUND: Final = re.compile(r"\b(show|describe|duckdb_\w+|information_schema|pg_catalog|query|query_table)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +33,23 @@ class View:
     meaning: str
 
 
-@cache
-def _text() -> str:
-    return files("queries").joinpath("views.sql").read_text(encoding="utf-8")
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """One statement of views.sql, and the ``name`` that it defines."""
+
+    name: str
+    sql: str
+
+    def named_in(self, text: str) -> bool:
+        """Tell whether ``text`` may use it."""
+        return re.search(rf"\b{re.escape(self.name.rpartition('.')[2])}\b", text, re.IGNORECASE) is not None
 
 
-def view_statements() -> tuple[str, ...]:
-    """Return every statement, in order, that makes the views over the tables of schema ``lake``, which hold what is stored."""
-    return (*_repeated_statements(), *(_base_view(table) for table in TABLES.values()), *_written_statements())
+# --- the base views ---------------------------------------------------------------------------------------------
 
 
-def _repeated_statements() -> tuple[str, str]:
+def repeated_statements() -> list[str]:
+    """Return the statements that list the rows that are stored more than once in ``lake.repeated``."""
     parts = [f"SELECT node, run, day, seq FROM lake.{name} WHERE seq IS NOT NULL" for name in TABLES]  # noqa: S608 - own names
     numbered = " UNION ALL ".join(parts)
     squares = "({0}::HUGEINT * ({0} + 1) * (2 * {0} + 1) // 6)"  # the sum of the squares of 0..n
@@ -49,24 +62,49 @@ def _repeated_statements() -> tuple[str, str]:
     )
     doubtful = f"SELECT node, run, day FROM ({numbered}) GROUP BY ALL HAVING {suspect}"  # noqa: S608 - own names
     compared = f"FROM ({numbered}) SEMI JOIN lake.suspect_days USING (node, run, day)"
-    return (
+    return [
         f"CREATE TABLE lake.suspect_days AS {doubtful}",
         f"CREATE TABLE lake.repeated AS SELECT node, run, seq {compared} GROUP BY ALL HAVING count(*) > 1",
-    )
+    ]
 
 
-def _base_view(table: Table) -> str:
+def base_views(*, once: bool) -> list[str]:
+    """Return the statements that make the base views; ``once`` where rows are stored more than once."""
+    return [_once(table) if once else f"CREATE VIEW {table.name} AS FROM lake.{table.name}" for table in TABLES.values()]
+
+
+def _once(table: Table) -> str:
     stored = f"SELECT * FROM lake.{table.name} AS r WHERE"  # noqa: S608 - own names
     repeated = "EXISTS (FROM lake.repeated AS d WHERE d.node = r.node AND d.run = r.run AND d.seq = r.seq)"
     once = "QUALIFY row_number() OVER (PARTITION BY node, run, seq) = 1"
     return f"CREATE VIEW {table.name} AS {stored} NOT {repeated} UNION ALL ({stored} {repeated} {once})"
 
 
+# --- views.sql --------------------------------------------------------------------------------------------------
+
+
 @cache
-def _written_statements() -> tuple[str, ...]:
+def _text() -> str:
+    return files("queries").joinpath("views.sql").read_text(encoding="utf-8")
+
+
+@cache
+def definitions() -> tuple[Definition, ...]:
+    """Return the statements of views.sql in order, without comments."""
     lines = (line for line in _text().splitlines() if line.strip() and not line.lstrip().startswith("--"))
-    statements = "\n".join(lines).split(";\n")
-    return tuple(statement.strip().removesuffix(";") for statement in statements if statement.strip())
+    statements = (statement.strip().removesuffix(";") for statement in "\n".join(lines).split(";\n"))
+    return tuple(Definition(match[1], statement) for statement in statements if (match := _DEFINED.match(statement)))
+
+
+def wanted(sql: str, known: Sequence[Definition]) -> list[Definition]:
+    """Return those of ``known`` that ``sql`` may need, in order; all of them where it may ask what there is."""
+    if _LOOKING_AROUND.search(sql):
+        return list(known)
+    needed: list[Definition] = []
+    for definition in reversed(known):  # a definition uses only those before it
+        if definition.named_in(sql) or any(definition.named_in(user.sql) for user in needed):
+            needed.append(definition)
+    return needed[::-1]
 
 
 @cache

@@ -16,7 +16,8 @@ from linktrail.durable import LocalFileSystem
 from linktrail.errors import LakeError, LakeMissingError, LakeNewerError, QueryError
 from linktrail.schema import TABLES, TIME
 from processor.lake import Lake
-from queries.engine import OPENING_ORDER, SCHEMA_VERSION_KEY, open_lake, read_lake
+from queries.engine import open_lake
+from queries.snapshot import OPENING_ORDER, SCHEMA_VERSION_KEY, read_lake
 from tests.queries.lakes import Run, write_lake
 from tests.queries.story import first_run
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from linktrail.schema import TABLES
 from queries.completeness import to_datetime
-from queries.engine import Engine, LakeFiles, TableFiles, open_lake, setup_statements
-from queries.views import documented_views
+from queries.engine import Engine, open_lake, setup
+from queries.snapshot import LakeFiles, TableFiles
+from queries.views import definitions, documented_views
 from tests.queries.lakes import Run, at, write_lake
 from tests.queries.story import BASE, IMAGE, LEAKED, OLD, SERVER, TOP
 
@@ -175,7 +176,8 @@ steps = st.lists(
 def memory() -> Iterator[Any]:
     """A DuckDB with the views over tables in memory, which examples fill anew."""
     connection: Any = duckdb.connect()
-    for statement in setup_statements(LakeFiles(Path(), {name: TableFiles(name) for name in TABLES}), copy=True):
+    statements = setup(LakeFiles(Path(), {name: TableFiles(name) for name in TABLES}), copy=True)
+    for statement in (*statements.stored, *statements.plain, *(definition.sql for definition in definitions())):
         connection.execute(statement)
     yield connection
     connection.close()
