@@ -172,6 +172,16 @@ class Ledger:
         write_durably(self._filesystem, self._path, data)
         self.next_offset = self._written = next_offset
 
+    def checkpoint_sealed(self, reader: SpoolReader) -> None:
+        """Write what the sealed batches say, while this ledger already knows of rows that could not be sealed yet.
+
+        Both files are written, so that ``floor`` comes up to the end of the spool. Raises ``OSError`` and what ``open`` raises.
+        """
+        sealed = Ledger.open(self._path, reader, filesystem=self._filesystem)
+        for _ in range(2):
+            sealed.checkpoint(sealed.next_offset)
+        self.floor, self._written = sealed.floor, sealed.next_offset
+
     @property
     def _previous(self) -> Path:
         return self._path.with_name(_PREVIOUS)

@@ -48,7 +48,8 @@ class StoreStatus:
 class Status:
     """The collector as a whole; times in ns UTC, sizes in bytes, ``events_per_second`` over the last second or so.
 
-    ``state`` is recording, or stopped after a clean end. ``spool_full`` and ``trouble`` say what does not work now.
+    ``state`` is recording, or stopped after a clean end. ``statement`` says how stores are watched and what that leaves uncovered,
+    ``spool_full`` and ``trouble`` what does not work now.
     """
 
     run: str
@@ -58,6 +59,7 @@ class Status:
     updated_at: int
     state: str = "recording"
     mode: str = ""
+    statement: str = ""
     watches: int = 0
     uncovered: int = 0
     events_per_second: float = 0.0

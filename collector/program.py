@@ -28,13 +28,11 @@ from collector.settings import Settings
 from collector.source import Source, find_sources
 from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
-from collector.unwatched import Unwatched
-from collector.watch.interface import Watcher
-from collector.watch.plain import InotifyWatcher
+from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose
 from linktrail import __version__
 from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.durable import FileSystem, LocalFileSystem
-from linktrail.errors import StateUnusableError, WatchError
+from linktrail.errors import StateUnusableError
 from linktrail.state import State, open_state
 
 STEP_SECONDS: Final = 0.5
@@ -45,12 +43,12 @@ _BARRIER: Final = "barrier"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to collect. ``once``: read the stores once and end. ``watch`` false: never watch, only read."""
+    """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``)."""
 
     cluster: str = ""
     node: str = field(default_factory=socket.gethostname)
     once: bool = False
-    watch: bool = True
+    watch: str = INOTIFY
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
 
@@ -108,11 +106,13 @@ class _Collector:
         self._clock = clock
         self._spool = spool
         self._started = clock.now()
-        self._watcher = _watcher(clock, watch=options.watch and not options.once)
+        choice = choose(SURVEY_ONLY if options.once else options.watch, [source.root for source in sources], clock=clock)
+        self._watcher = choice.watcher
+        self._statement = choice.statement
         settings = options.settings
         if options.once:
             settings = replace(settings, entries_per_second=1e12)
-        elif self._watcher.mode == Unwatched.mode:
+        elif self._watcher.mode == SURVEY_ONLY:
             settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
         self._recorder = Recorder(
             sources,
@@ -121,7 +121,8 @@ class _Collector:
             ledger=ledger,
             clock=clock,
             settings=settings,
-            barrier=_barrier(state) if self._watcher.mode == InotifyWatcher.mode else None,
+            barrier=_barrier(state, sources, self._watcher.mode),
+            statement=choice.statement,
         )
         self._pace = Pace(settings.status_interval)
         self._counted = (0, self._started)
@@ -156,6 +157,7 @@ class _Collector:
             updated_at=now.wall,
             state=state,
             mode=self._watcher.mode,
+            statement=self._statement,
             watches=self._watcher.watches,
             uncovered=len(self._watcher.uncovered),
             events_per_second=round((events - before) * NANOSECONDS / max(1, now.monotonic - since.monotonic), 1),
@@ -187,7 +189,7 @@ def _store_status(store: StoreRecorder) -> StoreStatus:
         containers=counts[LinkKind.CONTAINER_RECORD],
         changes=store.changes,
         events=store.events,
-        gaps=store.gaps,
+        gaps=store.statements.gaps,
         findings=dict(Counter(str(row["severity"]) for row in memory.findings.values())),
         bytes=store.findings.total_bytes,
         read_at=None if store.survey is None else store.survey.finished,
@@ -197,21 +199,15 @@ def _store_status(store: StoreRecorder) -> StoreStatus:
     )
 
 
-def _watcher(clock: Clock, *, watch: bool) -> Watcher:
-    """Return the best way of watching that the kernel grants."""
-    if watch:
-        try:
-            return InotifyWatcher(clock=clock)
-        except WatchError:  # the mode in the record and in the status says that nothing is watched
-            pass
-    return Unwatched(clock)
-
-
-def _barrier(state: State) -> Barrier | None:
+def _barrier(state: State, sources: Sequence[Source], mode: str) -> Barrier | None:
+    """Return the barrier for a watch of this mode, if there can be one: fanotify hears only the filesystems of the stores."""
     try:
-        return Barrier(state.path / _BARRIER)
+        here = {source.root.stat().st_dev for source in sources}
+        if mode == INOTIFY or (mode == FANOTIFY and state.path.stat().st_dev in here):
+            return Barrier(state.path / _BARRIER)
     except OSError:  # not writable now: readings then end with an instant of silence instead
-        return None
+        pass
+    return None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ changed meanwhile. A spool that cannot be trusted any more (a failed fsync) ends
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -62,13 +62,12 @@ class Recorder:
         clock: Clock,
         settings: Settings,
         barrier: Barrier | None = None,
+        statement: str = "",
     ) -> None:
-        """Record ``sources``; the watcher is started and the run of the spool begun by ``start``."""
+        """Record ``sources``; the watcher is started and the run of the spool begun by ``start``. ``statement``: how stores are watched."""
         self.outbox = Outbox(spool, settings.rows_limit)
-        self.stores = [
-            StoreRecorder(source, ledger.store(source.name), self._tools(watcher, clock, settings), ledger_lost=ledger.lost)
-            for source in sources
-        ]
+        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement)
+        self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
         self._watcher = watcher
         self._barrier = barrier
         self._spool = spool
@@ -81,9 +80,6 @@ class Recorder:
         self._checkpoints = Pace(settings.checkpoint_interval)
         self._turn = 0
         self.trouble: str | None = None  # what does not work now, though nothing is lost
-
-    def _tools(self, watcher: Watcher, clock: Clock, settings: Settings) -> Tools:
-        return Tools(clock, watcher, self.outbox, settings, self._drain)
 
     def start(self) -> None:
         """Begin to watch, and a run. Raises ``WatchError``, ``SpoolError``."""
@@ -121,7 +117,6 @@ class Recorder:
         now = self._clock.now()
         for store in self.stores:
             store.stop(now)
-        self._seal()
         self.checkpoint()
 
     # --- the watch ------------------------------------------------------------------------------------------------
@@ -230,20 +225,28 @@ class Recorder:
     def _seal(self) -> None:
         if self.outbox.pending or self.outbox.full:
             self.outbox.seal()
-            if self.outbox.full:
-                self._trim()
+            if self.outbox.full and self._spool.acknowledged() > self._ledger.floor:
+                self._make_room()
 
     def checkpoint(self) -> None:
-        """Remember what is sealed. Skipped while rows wait, for the ledger then knows more than the spool."""
-        if self.outbox.pending:
-            return
-        self._ledger.last_run = self._spool.run
+        """Seal, and remember what is sealed; not while rows wait, for the ledger then knows more than the spool. Raises ``SpoolError``."""
+        self._seal()
+        if not self.outbox.pending:
+            self._ledger.last_run = self._spool.run
+            self._save(lambda: self._ledger.checkpoint(self._spool.next_offset))
+        self._trim()
+
+    def _make_room(self) -> None:
+        """Let go of batches that the processor has and only the ledger still needs, by writing down what they say."""
+        self._save(lambda: self._ledger.checkpoint_sealed(self._spool.reader))
+        self._trim()
+
+    def _save(self, write: Callable[[], None]) -> None:
         try:
-            self._ledger.checkpoint(self._spool.next_offset)
+            write()
             self.trouble = None
         except OSError as error:  # the older checkpoint stands, and the spool keeps what it needs: only a start takes longer
             self.trouble = f"the ledger cannot be written: {error.strerror or error}"
-        self._trim()
 
     def _trim(self) -> None:
         self._spool.trim(min(self._spool.acknowledged(), self._ledger.floor))

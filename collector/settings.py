@@ -10,7 +10,7 @@ class Settings:
     """Waiting times (seconds) and limits.
 
     * ``quiet``, ``max_delay``: after an event a store is read once it was quiet for so long, or has waited for so long
-    * ``duty``: the share of time that may be spent reading a store that never gets quiet
+    * ``duty``: the share of time that may be spent reading and diagnosing a store that never gets quiet
     * ``survey_interval``: a store is read at least so often
     * ``heartbeat``, ``seal_interval``, ``checkpoint_interval``, ``status_interval``: how often these are written
     * ``diagnose_interval``: how often a store that changes all the time is diagnosed

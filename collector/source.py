@@ -65,6 +65,22 @@ class Source:
                 continue
         return tuple(found)
 
+    def parent(self) -> tuple[int, int] | None:
+        """Return what tells the directory that holds the root from any other, ``None`` when it cannot be asked."""
+        try:
+            facts = self.root.absolute().parent.stat()
+        except OSError:
+            return None
+        return facts.st_dev, facts.st_ino
+
+    def gone(self, parent: tuple[int, int] | None) -> bool:
+        """Tell whether the root certainly does not exist: the directory that held it (``parent``) can be read and does not hold it."""
+        directory = self.root.absolute().parent
+        try:
+            return self.root.name not in os.listdir(directory) and parent is not None and self.parent() == parent  # noqa: PTH208 - names
+        except OSError:
+            return False
+
     def _used(self) -> Mapping[LinkKey, Link]:
         links = [
             Link(LinkKind.ADDITIONAL_STORE, os.fspath(self.root), str(number), os.fspath(root))

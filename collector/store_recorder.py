@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
@@ -21,16 +22,23 @@ from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
 from collector.lives import Lives, Round, Timed
 from collector.outbox import Outbox
-from collector.rows import Statement, coverage_row, link_row
+from collector.rows import link_row
 from collector.settings import Settings
 from collector.source import Source
+from collector.statements import Statements
 from collector.store_findings import StoreFindings
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
+from collector.unwatched import Unwatched
 from collector.watch.interface import Loss, Watcher
-from linktrail import __version__
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
 from linktrail.events import Interval, Origin, Stamp
+
+DROPPED: Final = {
+    "spool-full": "more changed than could be kept while the spool took no rows; links made and removed meanwhile may be missing",
+    "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
+}
+"""Causes of gaps that the recorder itself makes, because its memory is bounded."""
 
 _RETRY_NS = 2 * NANOSECONDS
 _SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
@@ -48,6 +56,7 @@ class Tools:
     outbox: Outbox
     settings: Settings
     drain: Callable[[], bool]
+    statement: str = ""
 
 
 class StoreRecorder:
@@ -60,7 +69,7 @@ class StoreRecorder:
         self.findings = StoreFindings(source, memory, tools.clock, tools.outbox, tools.settings)
         self.survey: Survey | None = None
         self.down: str | None = None  # why it cannot be read
-        self.gaps = 0
+        self.statements = Statements(source, clock=tools.clock, outbox=tools.outbox, watcher=tools.watcher, how=tools.statement)
         self.changes = 0
         self.events = 0
         self.reading_ns = 0  # how long the last reading took
@@ -74,7 +83,7 @@ class StoreRecorder:
         self._parent: tuple[int, int] | None = None  # the directory that the root was last seen in
         self._dirty: tuple[int, int] | None = None  # first and last sign of change since the last reading, monotonic ns
         self._losses: list[Loss] = []
-        self._starved = False  # something only events told was dropped
+        self._dropped: set[str] = set()  # causes for which something that only events told was dropped
         self._plan: WatchPlan | None = None
         self._new_watches: list[WatchItem] = []
         self._not_before = 0
@@ -101,7 +110,7 @@ class StoreRecorder:
         self.events += 1
         self._evidence.saw(place, change.name, change.action, after, before)
         if meaning.link is not None and not self._lives.saw(meaning.link, change.action, after, before):
-            self._starved = True
+            self._dropped.add("event-limit")
         if meaning.watch is not None:
             self._new_watches.append(meaning.watch)
         self._touch()
@@ -150,7 +159,7 @@ class StoreRecorder:
     def read(self) -> bool:
         """Read the store and record what changed; false when it could not be read. Raises ``SpoolError``."""
         clock = self._tools.clock
-        started = clock.now()
+        begun = started = clock.now()
         try:
             self._plan = self.source.driver.watch_plan(self.source.root)
             self._new_watches.clear()
@@ -167,7 +176,14 @@ class StoreRecorder:
         if not self._tools.drain():
             self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
         self._record(survey, reading)
+        self._rest(begun)
         return True
+
+    def _rest(self, begun: Instant) -> None:
+        """Leave the machine alone for a while, in proportion to the time that went into reading since ``begun``."""
+        now = self._tools.clock.now().monotonic
+        rest = round((now - begun.monotonic) * (1 / self._tools.settings.duty - 1))
+        self._not_before = max(self._not_before, now + rest)
 
     def _cover(self, plan: WatchPlan) -> None:
         self._tools.watcher.cover(plan)
@@ -184,12 +200,11 @@ class StoreRecorder:
         complete = self._take(timed, reading)
         self.survey = survey
         self.reading_ns = reading.finished.monotonic - reading.started.monotonic
-        self._not_before = reading.finished.monotonic + round(self.reading_ns * (1 / settings.duty - 1))
         self._periodic_at = reading.started.monotonic + round(settings.survey_interval * NANOSECONDS)
         left = self._evidence.close(reading)
         self._dirty = None
         if not complete:
-            self._starved = True
+            self._dropped.add("spool-full")
             self._evidence.lost(reading.finished)
             self._retry(reading.finished)
             return
@@ -198,7 +213,7 @@ class StoreRecorder:
         self._refresh_owners(survey)
         self._state(reading)
         self._previous = reading.started
-        self._parent = _identity(self.source.root.absolute().parent)
+        self._parent = self.source.parent()
         self.findings.look(survey, reading, moving=moving or bool(timed and not told.first))
 
     def _take(self, timed: list[Timed], reading: Reading) -> bool:
@@ -225,81 +240,65 @@ class StoreRecorder:
 
     def _state(self, reading: Reading) -> None:
         """Say which gaps this reading ends, and vouch for the time before it."""
-        finished = reading.finished
+        finished, gap = reading.finished, self.statements.gap
         if self._previous is None:
             self._state_start(reading)
         if self.down is not None:
-            self._gap("unreadable", self.down, since_wall(self.memory.vouched, finished), finished)
+            gap("unreadable", self.down, since_wall(self.memory.vouched, finished), finished)
             self.down = None
         over = [loss for loss in self._losses if loss.before.monotonic <= reading.started.monotonic]
         for loss in over:
-            self._gap(loss.cause, loss.message, between(loss.after, finished), finished)
+            gap(loss.cause, loss.message, between(loss.after, finished), finished)
         self._losses = [loss for loss in self._losses if loss not in over]
-        if self._starved:
-            message = "more happened than could be kept while the spool took no rows; links made and removed meanwhile may be missing"
-            self._gap("spool-full", message, since_wall(self.memory.vouched, finished), finished)
-            self._starved = False
+        for cause in sorted(self._dropped):
+            gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
+        self._dropped.clear()
         untold = self._lives.oldest
         sure = reading.started if untold is None else min(untold, reading.started, key=lambda instant: instant.monotonic)
         self.memory.vouched = sure.wall
 
     def _state_start(self, reading: Reading) -> None:
+        finished = reading.finished
         if self._known is not None:
             message = "linktrail was not running; what changed meanwhile was found by comparing with what was recorded"
-            self._gap("restart", message, since_wall(self._known, reading.finished), reading.finished)
+            self.statements.gap("restart", message, since_wall(self._known, finished), finished)
         elif self._lost_ledger:
             message = "what was recorded before could not be read back; everything that is there was observed anew"
-            self._gap("ledger-lost", message, Interval(None, reading.finished.wall), reading.finished)
-        start = Statement("start", message=f"linktrail {__version__}", watches=self._tools.watcher.watches, mode=self._tools.watcher.mode)
-        self._say(start, Interval(reading.started.wall, reading.started.wall), reading.finished)
+            self.statements.gap("ledger-lost", message, Interval(None, finished.wall), finished)
+        self.statements.start(reading.started.wall, finished)
 
     def beat(self, now: Instant) -> None:
         """Say until when the record of this store is complete; while it cannot be read, that it is not."""
-        if self.down is not None:
-            self._gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
-            self.memory.vouched = None if self.memory.vouched is None else now.wall
-            return
-        if self._previous is None:
-            return
         before = self.memory.vouched
-        self.vouch(now)
-        watcher = self._tools.watcher
-        until = self.memory.vouched or now.wall
-        interval = Interval(min(before or until, until), max(before or until, until))
-        self._say(Statement("heartbeat", watches=watcher.watches, mode=watcher.mode), interval, now)
+        if self.down is not None:
+            self.statements.gap("unreadable", self.down, since_wall(before, now), now)
+            self.memory.vouched = None if before is None else now.wall
+        elif self._previous is not None:
+            self._vouch(now)
+            self.statements.heartbeat(before, self.memory.vouched or now.wall, now)
 
-    def vouch(self, now: Instant) -> None:
+    def _vouch(self, now: Instant) -> None:
         """Vouch for all but the last moment, if nothing is waiting to be read or told."""
-        waiting = self._dirty is not None or self._losses or self._starved or self.down is not None
-        if not waiting and self._previous is not None and self._tools.watcher.mode != "survey-only":
+        waiting = self._dirty is not None or self._losses or self._dropped or self.down is not None
+        if not waiting and self._previous is not None and self._tools.watcher.mode != Unwatched.mode:
             self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
 
     def stop(self, now: Instant) -> None:
-        """Say that recording ends here."""
+        """Say that recording ends here, and which gaps are still open."""
         if self._previous is None:
             return
         if self.down is not None:
-            self._gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
-        self.vouch(now)
-        vouched = self.memory.vouched or now.wall
-        stop = Statement("stop", message="stopped", watches=self._tools.watcher.watches, mode=self._tools.watcher.mode)
-        self._say(stop, Interval(vouched, vouched), now)
+            self.statements.gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
+        for loss in self._losses:
+            self.statements.gap(loss.cause, loss.message, between(loss.after, now), now)
+        self._vouch(now)
+        self.statements.stop(self.memory.vouched or now.wall, now)
 
     def clock_jumped(self, interval: Interval, message: str, now: Instant) -> None:
         """Say that wall times around now are in doubt, and measure what is vouched for by the new setting."""
-        self._gap("clock-jump", message, interval, now)
+        self.statements.gap("clock-jump", message, interval, now)
         if self.memory.vouched is not None:
             self.memory.vouched = min(self.memory.vouched, now.wall)
-
-    def _gap(self, cause: str, message: str, interval: Interval, now: Instant) -> None:
-        self.gaps += 1
-        self._say(
-            Statement("gap", cause=str(cause), message=message, gap_id=f"{self.source.name}#{now.monotonic}-{self.gaps}"), interval, now
-        )
-
-    def _say(self, statement: Statement, interval: Interval, now: Instant) -> None:
-        stamp = Stamp(interval, now, self._tools.clock.boot_id, Origin.SURVEY, self.source.kind, self.source.name)
-        self._tools.outbox.state("coverage", [coverage_row(statement, stamp)])
 
     # --- when it cannot be read -----------------------------------------------------------------------------------
 
@@ -314,27 +313,9 @@ class StoreRecorder:
         self._evidence.lost(now)
         if self.down is None:
             self.down = error.message
-        if self._parent is None or not _gone(self.source.root, self._parent):
+        if not self.source.gone(self._parent):
             return
         for link in [link for link in self.memory.links.values() if link.kind is LinkKind.STORE_ROOT]:
             bounds = Bounds(Reading(started, now), self._previous, self._known)
             change = LinkChange(Action.REMOVED, removed(link), link)
             self._take([Timed(change, bounds.interval(None, None), Origin.SURVEY)], Reading(started, now))
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a directory from another under the same name, ``None`` when it cannot be asked."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_dev, facts.st_ino
-
-
-def _gone(root: Path, parent: tuple[int, int]) -> bool:
-    """Tell whether ``root`` certainly does not exist: the same parent directory as before can be read, and does not hold it."""
-    directory = root.absolute().parent
-    try:
-        return root.name not in os.listdir(directory) and _identity(directory) == parent  # noqa: PTH208 - names, not paths
-    except OSError:
-        return False

@@ -274,7 +274,7 @@ def test_a_store_that_is_gone_says_so_in_one_row(rig: Rig) -> None:
     rows = [row for row in rig.sealed("links") if row["action"] == "removed"]
     assert [(row["link_kind"], row["subject"]) for row in rows] == [(LinkKind.STORE_ROOT.value, rig.name)]
     rig.recorder.stop()
-    assert {row["cause"] for row in gaps(rig)} == {"unreadable"}
+    assert {row["cause"] for row in gaps(rig)} == {"unreadable", "root-replaced"}
 
 
 def test_a_store_that_comes_back_empty_has_lost_its_links(rig: Rig) -> None:
