@@ -11,7 +11,7 @@ from linktrail.testing.clock import FakeClock
 from queries import answers
 from queries.answer import Answer
 from queries.catalog import questions
-from queries.engine import open_lake
+from queries.engine import Engine, open_lake
 from queries.subjects import Subject, find_subject
 from queries.words import happened
 from tests.queries.golden import check_golden
@@ -32,21 +32,21 @@ def rendered(answer: Answer, form: Format) -> str:
 
 
 @pytest.mark.parametrize("form", ["table", "json", "md", "csv", "jsonl"])
-def test_findings_golden(story: Path, form: str) -> None:
+def test_findings_golden(engine: Engine, form: str) -> None:
     """What the command shows while the leak is open, in every text form."""
-    check_golden(f"findings.{form}", rendered(answers.findings(story, at=at(1900), clock=NOW), Format(form)))
+    check_golden(f"findings.{form}", rendered(answers.findings(engine, at=at(1900), clock=NOW), Format(form)))
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_usage_golden(story: Path, form: str) -> None:
+def test_usage_golden(engine: Engine, form: str) -> None:
     """Sizes with roles and owners, and totals."""
-    check_golden(f"usage.{form}", rendered(answers.usage(story, at=at(1900), clock=NOW), Format(form)))
+    check_golden(f"usage.{form}", rendered(answers.usage(engine, at=at(1900), clock=NOW), Format(form)))
 
 
 @pytest.mark.parametrize("form", ["table", "json", "md"])
-def test_timeline_golden(story: Path, form: str) -> None:
+def test_timeline_golden(engine: Engine, form: str) -> None:
     """A whole life on one axis: created, linked, measured, leaked, the boot, the gap, cleaned up."""
-    check_golden(f"timeline.{form}", rendered(answers.timeline(story, LEAKED[:8], clock=NOW), Format(form)))
+    check_golden(f"timeline.{form}", rendered(answers.timeline(engine, LEAKED[:8], clock=NOW), Format(form)))
 
 
 # --- findings ---------------------------------------------------------------------------------------------------
@@ -66,14 +66,14 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
     [({}, 1), ({"node": "n1"}, 1), ({"node": "n2"}, 0), ({"store": STORE}, 1), ({"store": "/x"}, 0), ({"family": "breaks"}, 0),
      ({"code": "unaccounted-layer"}, 1)],
 )  # fmt: skip
-def test_findings_can_be_narrowed(story: Path, choice: dict[str, str], count: int) -> None:
+def test_findings_can_be_narrowed(engine: Engine, choice: dict[str, str], count: int) -> None:
     """By node, store, family and code."""
-    assert answers.findings(story, at=at(1900), clock=NOW, **choice).rows.num_rows == count
+    assert answers.findings(engine, at=at(1900), clock=NOW, **choice).rows.num_rows == count
 
 
-def test_now_is_the_default(story: Path) -> None:
+def test_now_is_the_default(engine: Engine) -> None:
     """Without an instant the present is asked, which a live collector's last word covers."""
-    answer = answers.findings(story, clock=NOW)
+    answer = answers.findings(engine, clock=NOW)
     assert answer.rows.num_rows == 0
     assert answer.exit_code == 0
     assert answer.notes == ("No finding is on record for that instant.",)
@@ -82,11 +82,11 @@ def test_now_is_the_default(story: Path) -> None:
 # --- usage ------------------------------------------------------------------------------------------------------
 
 
-def test_roles_and_owners_are_those_of_the_instant(story: Path) -> None:
+def test_roles_and_owners_are_those_of_the_instant(engine: Engine) -> None:
     """A layer is a container's while that lives and an orphan while it leaks; image layers have the name of an image that needs them."""
 
     def roles(seconds: float) -> dict[str, tuple[str, str | None]]:
-        rows = answers.usage(story, at=at(seconds), clock=NOW).rows.to_pylist()
+        rows = answers.usage(engine, at=at(seconds), clock=NOW).rows.to_pylist()
         layers = (row for row in rows if row["scope"] == "layer")
         return {row["subject"]: (row["role"], row["container_name"] or row["container_image_name"]) for row in layers}
 
@@ -96,9 +96,9 @@ def test_roles_and_owners_are_those_of_the_instant(story: Path) -> None:
     assert roles(1000)[BASE] == roles(1000)[TOP] == ("image", "docker.io/library/nginx:1")
 
 
-def test_totals_add_up(story: Path) -> None:
+def test_totals_add_up(engine: Engine) -> None:
     """Totals by role are the sums of the layers."""
-    answer = answers.usage(story, at=at(1900), clock=NOW)
+    answer = answers.usage(engine, at=at(1900), clock=NOW)
     totals = {row["role"]: row["bytes"] for row in answer.sheets[1].shown.to_pylist()}
     assert totals == {"image": 73_000_000, "orphan": 9_000_000, "container": 40_960}
 
@@ -106,32 +106,32 @@ def test_totals_add_up(story: Path) -> None:
 # --- timeline ---------------------------------------------------------------------------------------------------
 
 
-def told(story: Path, subject: str, *, since: int | None = None, until: int | None = None) -> list[str]:
+def told(engine: Path | Engine, subject: str, *, since: int | None = None, until: int | None = None) -> list[str]:
     """Return the words of a timeline."""
-    words: list[str] = answers.timeline(story, subject, clock=NOW, since=since, until=until).rows["happened"].to_pylist()
+    words: list[str] = answers.timeline(engine, subject, clock=NOW, since=since, until=until).rows["happened"].to_pylist()
     return words
 
 
-def test_links_in_both_directions(story: Path) -> None:
+def test_links_in_both_directions(engine: Engine) -> None:
     """What points to a layer belongs to its life: the child's parent pointer, the image, the container, lower files naming it."""
-    words = "\n".join(told(story, TOP))
+    words = "\n".join(told(engine, TOP))
     assert f"parent of layer {LEAKED} -> {TOP} appeared" in words
     assert f"top layer of image {IMAGE} -> {TOP}" in words
     assert f"short link TOPSHORT -> ../{TOP}/diff, before ../{BASE}/diff" in words
 
 
-def test_a_lower_file_is_found_by_the_short_name_in_it(story: Path) -> None:
+def test_a_lower_file_is_found_by_the_short_name_in_it(engine: Engine) -> None:
     """A lower file names short links, not layers."""
-    words = "\n".join(told(story, TOP))
+    words = "\n".join(told(engine, TOP))
     assert f"overlay/{LEAKED}/lower -> l/TOPSHORT:l/BASESHORT appeared" in words
 
 
-def test_a_window_narrows_the_timeline(story: Path) -> None:
+def test_a_window_narrows_the_timeline(engine: Engine) -> None:
     """From one instant up to another, intervals that reach into it included."""
-    words = told(story, LEAKED, since=at(1200.2), until=at(1700))
+    words = told(engine, LEAKED, since=at(1200.2), until=at(1700))
     assert len(words) == 3
     assert all("removed" in word for word in words)
-    assert told(story, LEAKED, since=at(1300), until=at(1700)) == []
+    assert told(engine, LEAKED, since=at(1300), until=at(1700)) == []
 
 
 def test_equal_sizes_are_told_once(tmp_path: Path) -> None:
@@ -198,15 +198,14 @@ def test_every_link_kind_and_action_has_words() -> None:
         (f"{STORE}/overlay-containers/containers.json", Subject(None, "overlay-containers/containers.json")),
     ],
 )  # fmt: skip
-def test_names_mean_what_people_mean(story: Path, name: str, meant: Subject) -> None:
+def test_names_mean_what_people_mean(engine: Engine, name: str, meant: Subject) -> None:
     """Whole ids, their beginnings, names, and paths on the node, below /host, or relative to the store."""
-    with open_lake(story) as engine:
-        assert find_subject(engine, name) == meant
+    assert find_subject(engine, name) == meant
 
 
-def test_a_path_timeline_has_what_is_written_there(story: Path) -> None:
+def test_a_path_timeline_has_what_is_written_there(engine: Engine) -> None:
     """A metadata file's own history."""
-    words = told(story, f"{STORE}/overlay-containers/containers.json")
+    words = told(engine, f"{STORE}/overlay-containers/containers.json")
     assert [word for word in words if SERVER in word]
     assert not [word for word in words if "short link" in word]
 
@@ -238,9 +237,9 @@ def test_ids_with_a_digest_prefix_are_found_by_what_engines_print(tmp_path: Path
     ("name", "error"),
     [("444", UsageError), ("", UsageError), ("nothing-here", UnknownSubjectError), ("/etc/x", UnknownSubjectError)],
 )
-def test_what_cannot_be_meant_is_said(story: Path, name: str, error: type[Exception]) -> None:
+def test_what_cannot_be_meant_is_said(engine: Engine, name: str, error: type[Exception]) -> None:
     """Too short, nothing, or unknown: one clear error."""
-    with open_lake(story) as engine, pytest.raises(error):
+    with pytest.raises(error):
         find_subject(engine, name)
 
 
@@ -248,42 +247,39 @@ def test_what_cannot_be_meant_is_said(story: Path, name: str, error: type[Except
 
 
 @pytest.mark.parametrize("name", list(questions()))
-def test_every_question_answers_with_the_columns_it_states(story: Path, name: str) -> None:
+def test_every_question_answers_with_the_columns_it_states(engine: Engine, name: str) -> None:
     """The header of a question is its contract: parameters and columns, in order; and it answers with and without them."""
     question = questions()[name]
     required = {parameter.name: LEAKED[:8] for parameter in question.parameters if parameter.required}
     every = {
         parameter.name: {"timestamp": "2026-11-23T16:30:00Z", "integer": "3"}.get(parameter.kind, "x") for parameter in question.parameters
     }
-    with open_lake(story) as engine:
-        for given in (required, {**every, **required}):
-            values = question.values(given, at(3600))
-            rows = engine.query(question.sql, question.bound(values))
-            assert rows.column_names == [column for column, _ in question.columns]
+    for given in (required, {**every, **required}):
+        values = question.values(given, at(3600))
+        rows = engine.query(question.sql, question.bound(values))
+        assert rows.column_names == [column for column, _ in question.columns]
     assert question.question.endswith("?")
 
 
-def test_whois_finds_owners_of_what_is_gone(story: Path) -> None:
+def test_whois_finds_owners_of_what_is_gone(engine: Engine) -> None:
     """The pod of a deleted layer, and the images and containers above an image layer."""
     question = questions()["whois"]
 
     def owners(name: str) -> set[tuple[str, str]]:
-        with open_lake(story) as engine:
-            rows = engine.rows(question.sql, question.bound(question.values({"id": name}, at(3600))))
+        rows = engine.rows(question.sql, question.bound(question.values({"id": name}, at(3600))))
         return {(row["owner_kind"], row["owner"]) for row in rows}
 
     assert {("pod", "jobs/worker-0"), ("container", "worker")} <= owners(LEAKED[:12])
     assert {("image", "docker.io/library/nginx:1"), ("container", "server"), ("container", "worker")} <= owners(BASE)
 
 
-def test_holders_and_sharers(story: Path) -> None:
+def test_holders_and_sharers(engine: Engine) -> None:
     """What points to a layer, and what needs it, at an instant."""
     catalog = questions()
 
     def ask(name: str, identifier: str, seconds: float) -> set[tuple[str, str]]:
         values = catalog[name].values({"id": identifier}, at(seconds))
-        with open_lake(story) as engine:
-            rows = engine.rows(catalog[name].sql, catalog[name].bound(values))
+        rows = engine.rows(catalog[name].sql, catalog[name].bound(values))
         return {(row.get("held_by") or row["owner_kind"], row.get("subject") or row["owner_id"]) for row in rows}
 
     assert ask("holders", TOP, 700) >= {("image_layer", IMAGE), ("parent_pointer", LEAKED)}
@@ -292,12 +288,11 @@ def test_holders_and_sharers(story: Path) -> None:
     assert ask("shared_by", BASE, 1300) == {("image", IMAGE), ("container", SERVER)}
 
 
-def test_growth_and_history(story: Path) -> None:
+def test_growth_and_history(engine: Engine) -> None:
     """What grew by how much; and from when to when a finding was open."""
     catalog = questions()
-    with open_lake(story) as engine:
-        bound = catalog["growth"].bound(catalog["growth"].values({}, at(3600)))
-        grown = engine.rows(catalog["growth"].sql, bound)
-        history = engine.rows(catalog["findings_history"].sql, {**bound, "code": None})
+    bound = catalog["growth"].bound(catalog["growth"].values({}, at(3600)))
+    grown = engine.rows(catalog["growth"].sql, bound)
+    history = engine.rows(catalog["findings_history"].sql, {**bound, "code": None})
     assert [(row["subject"], row["growth_bytes"]) for row in grown[:2]] == [("/srv", 20_000_000), (LEAKED, 8_000_000)]
     assert [(row["subject"], row["severity"], row["closed_before"] is not None) for row in history] == [(LEAKED, "error", True)]
