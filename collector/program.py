@@ -53,9 +53,11 @@ class Options:
     settings: Settings = field(default_factory=Settings)
 
     @classmethod
-    def of(cls, *, cluster: str = "", node: str | None = None, once: bool = False, min_age: float | None = None) -> Options:
+    def of(
+        cls, *, cluster: str = "", node: str | None = None, once: bool = False, min_age: float | None = None, watch: str = INOTIFY
+    ) -> Options:
         """Return the options that a command line states; ``min_age`` in seconds."""
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, settings=Settings(min_age=min_age))
+        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=Settings(min_age=min_age))
 
 
 def collect(

@@ -18,6 +18,7 @@ from collector.live import Status, StoreStatus, read_status, write_status
 from collector.program import Options, collect
 from collector.settings import Settings
 from collector.spool import Spool
+from collector.watch.probe import FANOTIFY, INOTIFY, probe
 from linktrail.clock import SystemClock
 from linktrail.durable import LocalFileSystem
 from linktrail.errors import NoStoreError, SpoolLockedError, StateInStoreError, StateUnusableError
@@ -30,11 +31,11 @@ from tests.stores import unpack
 class Running:
     """The program in a thread."""
 
-    def __init__(self, root: Path, state: Path, settings: Settings = FAST) -> None:
+    def __init__(self, root: Path, state: Path, settings: Settings = FAST, watch: str = "inotify") -> None:
         self.state = state
         self.error: BaseException | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(root, Options(node="n1", settings=settings)))
+        self._thread = threading.Thread(target=self._run, args=(root, Options(node="n1", settings=settings, watch=watch)))
         self._thread.start()
 
     def _run(self, root: Path, options: Options) -> None:
@@ -43,9 +44,8 @@ class Running:
         except BaseException as error:  # noqa: BLE001 - handed to the test
             self.error = error
 
-    def wait(self, condition: str = "", seconds: float = 20) -> Status:
-        """Wait until the status says that the store was read since now (and whatever else is evaluated by the caller)."""
-        del condition
+    def wait(self, seconds: float = 20) -> Status:
+        """Wait until the status says that nothing from before now is missing, and nothing waits to be sealed."""
         begun = time.time_ns()
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.error is None:
@@ -63,11 +63,14 @@ class Running:
             raise self.error
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[Playground, Running]]:
-    """A store and the program recording it."""
+@pytest.fixture(params=[INOTIFY, FANOTIFY])
+def running(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Playground, Running]]:
+    """A store and the program recording it, in each mode that this process may use."""
     store = Playground.filled(tmp_path / "store", layers=4)
-    program = Running(store.root, tmp_path / "state")
+    refused = {mode.name: mode.refused for mode in probe([store.root])}[request.param]
+    if refused:
+        pytest.skip(f"{request.param}: {refused}")
+    program = Running(store.root, tmp_path / "state", watch=request.param)
     program.wait()
     yield store, program
     program._stop.set()
@@ -138,8 +141,9 @@ def test_live_status(running: tuple[Playground, Running]) -> None:
     assert (shown.root, shown.kind, shown.layers, shown.images) == (str(store.root), "containers_storage", 4, 1)
     assert shown.links == len(fold([row for table, row in spool_rows(program.state / "spool") if table == "links"]))
     assert (shown.findings, status.findings) == ({"error": 1}, 1)
-    assert (status.mode, status.state, status.pid) == ("inotify", "recording", os.getpid())
-    assert status.watches > 5
+    assert (status.state, status.pid) == ("recording", os.getpid())
+    assert status.mode in status.statement
+    assert status.watches > 0
     assert status.spool_bytes > 0
     assert status.gaps == 0
     program.stop()
