@@ -45,10 +45,17 @@ class Outbox:
         return self.full is None and self._spool.pending_rows >= MAX_ROWS
 
     def accept(self, table: str, rows: Sequence[Row]) -> int:
-        """Take rows from the front as far as there is room, and return how many. Raises ``SpoolError``."""
-        count = min(len(rows), self.room)
-        self.state(table, rows[:count])
-        return count
+        """Take rows from the front as far as there is room, sealing to make some, and return how many. Raises ``SpoolError``."""
+        taken = 0
+        while taken < len(rows):
+            if self.room == 0 and self.full is None:
+                self.seal()
+            count = min(len(rows) - taken, self.room)
+            if count == 0:
+                break
+            self.state(table, rows[taken : taken + count])
+            taken += count
+        return taken
 
     def state(self, table: str, rows: Sequence[Row]) -> None:
         """Take all ``rows``. Raises ``SpoolError``."""

@@ -30,6 +30,7 @@ from collector.store_findings import StoreFindings
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
 from collector.watch.interface import Loss, Watcher
+from linktrail.batch import MAX_ROWS
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
 from linktrail.events import Interval, Origin, Stamp
@@ -104,7 +105,7 @@ class StoreRecorder:
 
     def saw(self, change: Change, place: str, after: Instant, before: Instant) -> None:
         """Take in one event in the directory ``place``."""
-        meaning: Meaning = self.source.driver.interpret(self.source.root, change)
+        meaning: Meaning = self.source.driver.interpret(self._real_root, change)
         if not meaning.relevant:
             return
         self.events += 1
@@ -161,9 +162,7 @@ class StoreRecorder:
         clock = self._tools.clock
         begun = started = clock.now()
         try:
-            self._plan = self.source.driver.watch_plan(self.source.root)
-            self._new_watches.clear()
-            self._cover(self._plan)
+            self._follow(self.source.driver.watch_plan(self.source.root))
             started = clock.now()
             survey = self.source.survey(clock)
         except StoreUnstableError:
@@ -178,6 +177,16 @@ class StoreRecorder:
         self._record(survey, reading)
         self._rest(begun)
         return True
+
+    def _follow(self, plan: WatchPlan) -> None:
+        """Watch what ``plan`` says; the root may be a link that leads elsewhere now."""
+        if plan.root != self._real_root:
+            self._tools.watcher.uncover(self._real_root)
+            self._real_root = plan.root
+            self._evidence.lost(self._tools.clock.now())
+        self._plan = plan
+        self._new_watches.clear()
+        self._cover(plan)
 
     def _rest(self, begun: Instant) -> None:
         """Leave the machine alone for a while, in proportion to the time that went into reading since ``begun``."""
@@ -218,12 +227,16 @@ class StoreRecorder:
 
     def _take(self, timed: list[Timed], reading: Reading) -> bool:
         """Give the rows to the outbox and advance the ledger by those it took; tell whether it took all."""
-        rows = [link_row(item.change.action, item.change.link, item.change.previous, self._stamp(item, reading)) for item in timed]
-        taken = self._tools.outbox.accept("links", rows)
-        for item in timed[:taken]:
-            self.memory.put(item.change.link, item.interval)
-        self.changes += taken
-        return taken == len(timed)
+        for start in range(0, len(timed), MAX_ROWS):  # a first reading may be a million rows, which need not all be there at once
+            part = timed[start : start + MAX_ROWS]
+            rows = [link_row(item.change.action, item.change.link, item.change.previous, self._stamp(item, reading)) for item in part]
+            taken = self._tools.outbox.accept("links", rows)
+            for item in part[:taken]:
+                self.memory.put(item.change.link, item.interval)
+            self.changes += taken
+            if taken < len(part):
+                return False
+        return True
 
     def _stamp(self, item: Timed, reading: Reading) -> Stamp:
         return Stamp(item.interval, reading.finished, self._tools.clock.boot_id, item.origin, self.source.kind, self.source.name)

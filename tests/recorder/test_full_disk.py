@@ -61,6 +61,18 @@ def test_rows_wait_in_memory(rig: Rig) -> None:
     assert [row for row in rig.rows("coverage") if row["kind"] == "gap"] == []
 
 
+def test_a_large_store_is_no_full_spool(tmp_path: Path) -> None:
+    """More rows at once than may wait in memory: they are sealed on the way, and that is no gap."""
+    rig = Rig(tmp_path, settings=SETTINGS, layers=40)
+    rig.start()
+    rig.settle(3)
+    rig.recorder.stop()
+    rows = rig.rows("links")
+    assert len(rows) > 3 * SETTINGS.rows_limit
+    assert plain(fold(rows)) == plain(rig.survey().links)
+    assert [row["kind"] for row in rig.rows("coverage")] == ["start", "stop"]
+
+
 def test_memory_is_bounded_and_nothing_that_stands_is_lost(rig: Rig) -> None:
     """Far more changes than there is room for: the ledger stands still and the reading after finds them; what only events told is a gap."""
     fill(rig, full=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from collector.live import read_status
+from collector.stores.containers_storage import DRIVER
 from linktrail.clock import SystemClock
 from linktrail.events import Row
 from tests.recorder.child import run
@@ -152,8 +153,6 @@ def check(where: Path, store: Playground, script: Script, hint: str) -> None:
     """Compare the record with the truth."""
     told = spool_rows(where / "state/spool")
     rows = [row for table, row in told if table == "links"]
-    from collector.stores.containers_storage import DRIVER  # noqa: PLC0415 - beside its use
-
     survey = DRIVER.survey(store.root, clock=SystemClock())
     assert plain(fold(rows)) == plain(survey.links), hint
     coverage = [row for table, row in told if table == "coverage"]

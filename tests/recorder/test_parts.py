@@ -457,7 +457,7 @@ def test_a_row_the_schema_refuses_is_a_gap_and_the_others_go_through(tmp_path: P
 def test_the_outbox_takes_what_fits(tmp_path: Path) -> None:
     """``accept`` takes from the front and says how much; statements always go through."""
     clock = FakeClock()
-    spool = Spool.open(tmp_path / "spool", filesystem=QuickFileSystem(), clock=clock, cluster="", node="n")
+    spool = Spool.open(tmp_path / "spool", filesystem=QuickFileSystem(), clock=clock, cluster="", node="n", limit_bytes=1)
     spool.begin_run()
     outbox = Outbox(spool, 3)
     stamp = Stamp(Interval(1, 2), clock.now(), clock.boot_id, Origin.SURVEY)
@@ -465,10 +465,13 @@ def test_the_outbox_takes_what_fits(tmp_path: Path) -> None:
     assert outbox.accept("coverage", [row] * 2) == 2
     assert outbox.accept("coverage", [row] * 2) == 1
     assert outbox.room == 0
+    assert outbox.full is not None
     outbox.state("coverage", [row])
     assert outbox.pending == 4
+    spool.limit_bytes = 1 << 20
     outbox.seal()
-    assert (outbox.room, outbox.sealed_rows) == (3, 4)
+    assert (outbox.room, outbox.sealed_rows, outbox.full) == (3, 4, None)
+    assert outbox.accept("coverage", [row] * 10) == 10, "sealing makes room"
     spool.close()
     with pytest.raises(SpoolError):
         outbox.state("coverage", [row])

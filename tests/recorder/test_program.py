@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from collector.live import Status, StoreStatus, read_status, write_status
 from collector.program import Options, collect
 from collector.settings import Settings
 from collector.spool import Spool
+from collector.stores.containers_storage import DRIVER
 from collector.watch.probe import FANOTIFY, INOTIFY, probe
 from linktrail.clock import SystemClock
 from linktrail.durable import LocalFileSystem
@@ -115,8 +117,6 @@ def test_short_lived_layer(running: tuple[Playground, Running]) -> None:
 
 def test_the_spool_is_the_store(running: tuple[Playground, Running]) -> None:
     """Pulls and removals: the fold of the rows is what a reading finds."""
-    from collector.stores.containers_storage import DRIVER  # noqa: PLC0415 - beside its use
-
     store, program = running
     for index in range(40, 48):
         store.add_layer(index, parent=3)
@@ -288,3 +288,25 @@ def test_a_root_that_is_a_link_is_watched(tmp_path: Path) -> None:
     rows = of_link([row for table, row in spool_rows(tmp_path / "state/spool") if table == "links"], short_name(900))
     assert [row["action"] for row in rows] == ["created", "removed"]
     assert all(number(row, "occurred_before") for row in rows)
+
+
+def test_a_root_link_that_leads_elsewhere(tmp_path: Path) -> None:
+    """The name of the root is given to another store: it is read, its links replace the old ones, and it is watched."""
+    first, second = Playground.filled(tmp_path / "first", layers=2), Playground.filled(tmp_path / "second", layers=4)
+    alias = tmp_path / "alias"
+    alias.symlink_to(first.root)
+    program = Running(alias, tmp_path / "state", settings=replace(FAST, survey_interval=0.5))
+    program.wait()
+    (tmp_path / "new").symlink_to(second.root)
+    (tmp_path / "new").replace(alias)
+    program.wait()
+    time.sleep(0.6)
+    second.link(short_name(900), "../x/diff")
+    second.unlink(short_name(900))
+    program.wait()
+    program.stop()
+    rows = [row for table, row in spool_rows(tmp_path / "state/spool") if table == "links"]
+    assert plain(fold(rows)) == plain(DRIVER.survey(alias, clock=SystemClock()).links)
+    assert [row["action"] for row in of_link(rows, short_name(900))] == ["created", "removed"]
+    [moved] = [row for row in rows if row["link_kind"] == "store_root" and row["action"] == "retargeted"]
+    assert (moved["previous_target"], moved["target"]) == (str(first.root), str(second.root))
