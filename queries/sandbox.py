@@ -41,12 +41,12 @@ _SYSTEM_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/lo
 _LIBRARIES: Final = ("duckdb", "pyarrow")
 _MOST_THREADS: Final = 4
 _ENVIRONMENT: Final = {"LANG": "C.UTF-8", "MALLOC_ARENA_MAX": "2", "ARROW_DEFAULT_MEMORY_POOL": "system"}
-_DUCKDB_SHARE: Final = 0.8  # of the memory; the rest is for the rows on their way out
+_DUCKDB_SHARE: Final = 0.8  # of the memory; the rest is for the rows on their way out, and for what DuckDB does not count
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one query may use: ``seconds`` of wall time, ``memory`` in bytes beyond what the libraries take."""
+    """What one query may use: ``seconds`` of wall time, ``memory`` in bytes of address space beyond what the libraries take."""
 
     seconds: float = DEFAULT_SECONDS
     memory: int = DEFAULT_MEMORY

@@ -22,19 +22,14 @@ FROM coverage WHERE kind IN ('gap', 'start') GROUP BY ALL;
 CREATE MACRO lake.settled_links(t) AS TABLE
 SELECT l.*
 FROM links AS l
-WHERE l.occurred_before <= t::TIMESTAMPTZ AND NOT EXISTS (
-    FROM lake.resets(t) AS r
-    WHERE r.cluster = l.cluster AND r.node = l.node AND r.store_root IS NOT DISTINCT FROM l.store_root AND l.observed_at < r.began
-);
+LEFT JOIN lake.resets(t) AS r ON r.cluster = l.cluster AND r.node = l.node AND r.store_root = l.store_root
+WHERE l.occurred_before <= t::TIMESTAMPTZ AND (r.began IS NULL OR l.observed_at >= r.began);
 
 CREATE MACRO lake.moving_links(t) AS TABLE
 SELECT l.*
 FROM links AS l
-WHERE l.occurred_before > t::TIMESTAMPTZ AND (l.occurred_after < t::TIMESTAMPTZ OR (l.occurred_after IS NULL AND EXISTS (
-    FROM lake.run_bounds AS b
-    WHERE b.cluster = l.cluster AND b.node = l.node AND b.run = l.run AND b.store_root IS NOT DISTINCT FROM l.store_root
-      AND b.earliest < t::TIMESTAMPTZ
-)));
+LEFT JOIN lake.run_bounds AS b ON b.cluster = l.cluster AND b.node = l.node AND b.run = l.run AND b.store_root = l.store_root
+WHERE l.occurred_before > t::TIMESTAMPTZ AND coalesce(l.occurred_after, b.earliest) < t::TIMESTAMPTZ;
 
 -- links_at(t): a link as it stood at instant t, with the columns of links for the change that made it so, and
 -- certainty. A store that was recorded anew from the beginning (a second baseline) counts from that baseline on.
@@ -45,16 +40,15 @@ newest AS (
     FROM lake.settled_links(t)
     GROUP BY cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw
 ),
-moving AS MATERIALIZED (FROM lake.moving_links(t))
-SELECT k.*,
-    CASE WHEN EXISTS (
-        FROM moving AS m
-        WHERE m.cluster = k.cluster AND m.node = k.node AND m.store_root IS NOT DISTINCT FROM k.store_root AND m.link_kind = k.link_kind
-          AND m.subject = k.subject AND m.subject_raw IS NOT DISTINCT FROM k.subject_raw
-          AND m.file_path IS NOT DISTINCT FROM k.file_path AND m.file_path_raw IS NOT DISTINCT FROM k.file_path_raw
-    ) THEN 'possible' ELSE 'certain' END AS certainty
+moving AS MATERIALIZED (FROM lake.moving_links(t)),
+doubted AS (SELECT DISTINCT cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw FROM moving)
+SELECT k.*, CASE WHEN d.node IS NULL THEN 'certain' ELSE 'possible' END AS certainty
 FROM lake.settled_links(t) AS k
 JOIN newest AS n ON n.cluster = k.cluster AND n.node = k.node AND n.last[1] = k.run AND n.last[2] = k.seq
+LEFT JOIN doubted AS d
+    ON d.cluster = k.cluster AND d.node = k.node AND d.store_root IS NOT DISTINCT FROM k.store_root AND d.link_kind = k.link_kind
+    AND d.subject = k.subject AND d.subject_raw IS NOT DISTINCT FROM k.subject_raw
+    AND d.file_path IS NOT DISTINCT FROM k.file_path AND d.file_path_raw IS NOT DISTINCT FROM k.file_path_raw
 WHERE k.action <> 'removed'
 UNION ALL BY NAME
 SELECT *, 'possible' AS certainty FROM moving WHERE action <> 'removed';
@@ -69,11 +63,9 @@ known AS (
     FROM findings AS f
     LEFT JOIN lake.run_bounds AS b
         ON b.cluster = f.cluster AND b.node = f.node AND b.run = f.run AND b.store_root IS NOT DISTINCT FROM f.store_root
+    LEFT JOIN lake.resets(t) AS r ON r.cluster = f.cluster AND r.node = f.node AND r.store_root = f.store_root
     WHERE (f.occurred_before <= t::TIMESTAMPTZ OR coalesce(f.occurred_after, b.earliest) < t::TIMESTAMPTZ)
-      AND NOT EXISTS (
-        FROM lake.resets(t) AS r
-        WHERE r.cluster = f.cluster AND r.node = f.node AND r.store_root = f.store_root AND f.observed_at < r.began
-      )
+      AND (r.began IS NULL OR f.observed_at >= r.began)
 ),
 grouped AS (
     SELECT
@@ -114,11 +106,9 @@ gone AS (
 SELECT u.*
 FROM usage AS u
 JOIN newest AS n ON n.cluster = u.cluster AND n.node = u.node AND n.last[1] = u.run AND n.last[2] = u.seq
-WHERE NOT (u.scope = 'layer' AND EXISTS (
-    FROM gone AS g
-    WHERE g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
-      AND g.last > (u.run, u.seq)
-));
+LEFT JOIN gone AS g
+    ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
+WHERE g.last IS NULL OR g.last < (u.run, u.seq);
 
 -- layers_at(t): a layer as it stood at instant t: its record, directory, parent, what holds it (images, containers,
 -- leases, names), its newest measured bytes, and certainty.
