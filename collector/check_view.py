@@ -20,11 +20,10 @@ from collector.check import CheckReport, StoreReport
 from collector.findings import Finding
 from collector.stores.protocol import Progress, no_progress
 from linktrail.clock import iso
+from linktrail.sizes import human_bytes
 from linktrail.text import printable
 
 _STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "cyan"}
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-_THOUSAND: Final = 1000
 _NO_TERMINAL: Final = 1000  # columns: nobody wraps a file
 
 
@@ -88,7 +87,7 @@ def _finding(store: StoreReport, finding: Finding) -> Iterator[Text]:
         head.append("  (read-only store)")
     facts = [f"in {printable(store.survey.root)}" + (f": {printable(finding.path)}" if finding.path else "")]
     if finding.bytes is not None:
-        facts.append(f"holds {spell_bytes(finding.bytes)}")
+        facts.append(f"holds {human_bytes(finding.bytes)}")
     if finding.since is not None and finding.since.after is not None:
         facts.append(f"began after {iso(finding.since.after)}")
     owner = [f"{name.removeprefix('k8s_').replace('_', ' ')} {printable(value)}" for name, value in finding.attribution().items()]
@@ -111,12 +110,3 @@ def _summary(report: CheckReport) -> Text:
         when = f", the next is due {iso(due)}" if due is not None else ""
         text.append(f"\n{len(withheld)} held back as too young ({codes}){when}; --min-age 0 shows them.", style="dim")
     return text
-
-
-def spell_bytes(count: int) -> str:
-    """Return ``count`` bytes for a person, in powers of 1000 (``1.3 GB``)."""
-    value, unit = float(count), 0
-    while value >= _THOUSAND and unit < len(_UNITS) - 1:
-        value /= _THOUSAND
-        unit += 1
-    return f"{count} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"

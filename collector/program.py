@@ -8,15 +8,12 @@ row, seals, and checkpoints. Being killed instead costs nothing but a wider gap.
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Final
 
 from collector.barrier import Barrier
@@ -34,9 +31,9 @@ from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.durable import FileSystem, LocalFileSystem
 from linktrail.errors import StateUnusableError
 from linktrail.state import State, open_state
+from linktrail.stopping import until_signalled
 
 STEP_SECONDS: Final = 0.5
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
 
@@ -92,7 +89,7 @@ def collect(
     )
     try:
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
-        with _until_signalled(stop or threading.Event()) as stopping:
+        with until_signalled(stop or threading.Event()) as stopping:
             _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger).run(stopping)
     finally:
         spool.close()
@@ -210,21 +207,3 @@ def _barrier(state: State, sources: Sequence[Source], mode: str) -> Barrier | No
     except OSError:  # not writable now: readings then end with an instant of silence instead
         pass
     return None
-
-
-@contextmanager
-def _until_signalled(stopping: threading.Event) -> Iterator[threading.Event]:
-    """Set ``stopping`` on SIGTERM and SIGINT while inside; in a thread other than the main one, only the caller can set it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield stopping
-        return
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    before = {number: signal.signal(number, stop) for number in _SIGNALS}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -24,10 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linktrail.errors import UsageError
+from linktrail.sizes import human_bytes
 from linktrail.text import printable
 
-_THOUSAND: Final = 1000
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _PLAIN_MARKDOWN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/-+=%")
 _SEVERITY_STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow"}
 _CHUNK: Final = 10_000
@@ -137,15 +136,6 @@ def trim_fraction(text: str) -> str:
     whole, point, fraction = text.partition(".")
     digits = fraction.removesuffix("Z").rstrip("0")
     return text if not point else f"{whole}{'.' + digits if digits else ''}{'Z' if fraction.endswith('Z') else ''}"
-
-
-def human_bytes(count: float) -> str:
-    """Return a number of bytes for a person, in powers of 1000: ``0 B``, ``512 B``, ``1.5 kB``, ``12.0 GB``."""
-    value, unit = float(count), 0
-    while abs(round(value, 1)) >= _THOUSAND and unit < len(_UNITS) - 1:
-        value /= _THOUSAND
-        unit += 1
-    return f"{value:.0f} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
 
 
 def _for_eyes(name: str, value: Any) -> str:  # noqa: ANN401, PLR0911 - one value of any Arrow type

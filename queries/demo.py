@@ -28,22 +28,21 @@ from collector.program import Options, collect
 from collector.settings import Settings
 from linktrail.clock import NANOSECONDS, Clock, SystemClock, iso
 from linktrail.errors import LinktrailError
-from linktrail.output import Format, human_bytes, write_output
+from linktrail.output import Format, write_output
+from linktrail.sizes import human_bytes
 from linktrail.state import State
 from linktrail.testing.containers_storage import Layer, StoreBuilder, Symlink, finish, layer_ids
 from linktrail.text import printable
 from processor.program import drain
 from queries import answers
 from queries.engine import open_lake
+from queries.live_view import OPEN_FINDINGS
 
 GRACE_SECONDS: Final = 2.0
 SAMPLE_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 30.0
 _MEBIBYTE: Final = 1 << 20
 _LONG_ID: Final = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
-_OPEN: Final = """
-    SELECT code, severity, subject, bytes, since_after, since_before FROM findings_at('infinity')
-"""
 _GROWTH: Final = """
     SELECT min(bytes) AS least, max(bytes) AS most, date_diff('millisecond', min(occurred_before), max(occurred_before)) / 1000 AS seconds,
         any_value(container_name) AS owner
@@ -157,7 +156,7 @@ class _Demo:
         expected = {"incomplete-layer": killed, "unreferenced-layer": below, "short-link-missing": layer_ids(self.images.shop)[2]}
         self._wait("three findings", "SELECT 1 FROM findings WHERE action = 'opened' HAVING count(*) = $count", count=len(expected))
         self._wait("the size of the killed pull", "FROM findings WHERE subject = $id AND bytes > 0", id=killed)
-        found = {finding["code"]: finding for finding in self._rows(_OPEN)}
+        found = {finding["code"]: finding for finding in self._rows(OPEN_FINDINGS)}
         for code, subject in expected.items():
             if code not in found or found[code]["subject"] != subject:
                 raise LinktrailError(what=f"The demo expected the finding {code} of {subject}, and the record has {sorted(found)}")

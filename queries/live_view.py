@@ -21,6 +21,7 @@ from collector.live import Status, read_status
 from linktrail.clock import NANOSECONDS, Clock, iso
 from linktrail.durations import spell_duration
 from linktrail.errors import LakeMissingError, LinktrailError
+from linktrail.sizes import human_bytes
 from linktrail.state import State, default_state
 from linktrail.text import printable
 from queries.engine import open_lake
@@ -29,9 +30,7 @@ _STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "
 _FINDINGS_SECONDS: Final = 2
 _SHOWN: Final = 12
 _SILENT_SECONDS: Final = 10
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
-_THOUSAND: Final = 1000.0
-_OPEN_FINDINGS: Final = """
+OPEN_FINDINGS: Final = """
 SELECT code, severity, subject_kind, subject, bytes, message, since_after, since_before, store_root
 FROM findings_at('infinity')
 ORDER BY list_position(['info', 'warning', 'error', 'critical'], severity) DESC, bytes DESC NULLS LAST, code, subject
@@ -119,7 +118,7 @@ def read_lake_state(state: State) -> tuple[list[Row], int]:
     """Return the open findings, worst first, and the number of link changes in the lake; nothing where no lake is yet."""
     try:
         with open_lake(state.lake) as engine:
-            return list(engine.rows(_OPEN_FINDINGS)), int(engine.rows(_RECORDED)[0]["links"])
+            return list(engine.rows(OPEN_FINDINGS)), int(engine.rows(_RECORDED)[0]["links"])
     except LakeMissingError:
         return [], 0
 
@@ -161,7 +160,7 @@ def findings_table(findings: Sequence[Row], most: int) -> Table | Text:
             Text(finding["severity"], style=_STYLES.get(finding["severity"], "")),
             finding["code"],
             Text(printable(finding["subject"])),
-            spell_bytes(finding["bytes"]),
+            _size(finding["bytes"]),
             _since(finding),
         )
     if len(findings) > most:
@@ -169,16 +168,8 @@ def findings_table(findings: Sequence[Row], most: int) -> Table | Text:
     return table
 
 
-def spell_bytes(count: int | None) -> str:
-    """Return ``count`` bytes for a person."""
-    if count is None:
-        return "?"
-    size = float(count)
-    for unit in _UNITS:
-        if size < _THOUSAND or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= _THOUSAND
-    return f"{count} B"
+def _size(count: int | None) -> str:
+    return "?" if count is None else human_bytes(count)
 
 
 def _head(status: Status, recorded: int, now: int) -> Text:
@@ -201,7 +192,7 @@ def _stores(status: Status) -> Table:
     for store in status.stores:
         name = printable(store.root) + (f" ({printable(store.down)})" if store.down else "")
         numbers = (store.layers, store.images, store.containers, store.links, store.changes)
-        table.add_row(Text(name), *(str(number) for number in numbers), spell_bytes(store.bytes))
+        table.add_row(Text(name), *(str(number) for number in numbers), _size(store.bytes))
     return table
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from linktrail.output import human_bytes
+from linktrail.sizes import human_bytes
 
 Row = Mapping[str, Any]
 

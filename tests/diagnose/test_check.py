@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from collector.check import CheckReport, run_check
-from collector.check_view import progress_on, render, spell_bytes
+from collector.check_view import progress_on, render
 from collector.diagnose import SETTLE_SECONDS
 from collector.links import Survey
 from collector.second_look import Terms, look
@@ -22,6 +22,7 @@ from collector.stores.containers_storage import DRIVER
 from collector.stores.protocol import no_progress
 from linktrail.clock import NANOSECONDS
 from linktrail.errors import NoStoreError, StoreError, UsageError
+from linktrail.sizes import human_bytes
 from linktrail.testing.clock import FakeClock
 from linktrail.testing.containers_storage import Layer, StoreBuilder, finish
 from tests.stores import unpack
@@ -311,12 +312,10 @@ def test_progress_is_quiet_where_nobody_looks() -> None:
     assert stream.getvalue() == ""
 
 
-@pytest.mark.parametrize(
-    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_000_000_000, "2.0 GB"), (10**19, "10000.0 PB")]
-)
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1500, "1.5 kB"), (2_000_000_000, "2.0 GB"), (10**19, "10.0 EB")])
 def test_bytes_for_people(count: int, text: str) -> None:
     """Powers of a thousand, as disks are sold."""
-    assert spell_bytes(count) == text
+    assert human_bytes(count) == text
 
 
 @pytest.mark.parametrize("kind", [NoStoreError, StoreError])

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linktrail.errors import UsageError
-from linktrail.output import Format, Sheet, human_bytes, trim_fraction, write_output
+from linktrail.output import Format, Sheet, trim_fraction, write_output
 from linktrail.schema import TIME
+from linktrail.sizes import human_bytes
 
 HOSTILE = "\x1b[2J\x07evil|`x`\u202e<script>\n[a](http://b) \\xff"
 
