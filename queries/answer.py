@@ -63,7 +63,7 @@ class Answer:
 def ask(engine: Engine, question: Question, values: Mapping[str, object], now: int) -> Answer:
     """Ask a question of the catalog; ``values`` as ``Question.values`` gives them. Raises ``QueryError``, ``LakeError``."""
     rows = engine.query(question.sql, question.bound(values))
-    scope = Scope(_one(values.get("node")), _text(values.get("store")))
+    scope = Scope(_one(values.get("cluster")), _one(values.get("node")), _text(values.get("store")))
     said = completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
     nested = frozenset(rows.column_names) & JSON_COLUMNS
     return Answer(question.name, spelled(question, values), (Sheet("rows", rows, nested=nested),), said)
@@ -86,8 +86,8 @@ def engine_of(lake: Path | Engine) -> Iterator[Engine]:
         yield engine
 
 
-def _one(node: object) -> frozenset[str] | None:
-    return frozenset({node}) if isinstance(node, str) else None
+def _one(name: object) -> frozenset[str] | None:
+    return frozenset({name}) if isinstance(name, str) else None
 
 
 def _text(value: object) -> str | None:

@@ -43,6 +43,7 @@ class Window:
 class Scope:
     """Whose record is asked about; ``None``: everybody's."""
 
+    clusters: frozenset[str] | None = None
     nodes: frozenset[str] | None = None
     store: str | None = None
 
@@ -230,8 +231,9 @@ def _gap(row: dict[str, Any]) -> Gap:
 
 def _within(part: Gap | Stretch, scope: Scope) -> bool:
     """Tell whether ``part`` concerns ``scope``; a gap without a node or store concerns all."""
+    of_cluster = scope.clusters is None or not part.node or part.cluster in scope.clusters
     of_node = scope.nodes is None or not part.node or part.node in scope.nodes
-    return of_node and (scope.store is None or part.store_root is None or part.store_root == scope.store)
+    return of_cluster and of_node and (scope.store is None or part.store_root is None or part.store_root == scope.store)
 
 
 def _ends(stretch: Stretch, window: Window, now: int) -> Iterable[Gap]:

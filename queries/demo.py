@@ -34,7 +34,8 @@ from linktrail.state import State
 from linktrail.testing.containers_storage import Layer, StoreBuilder, Symlink, finish, layer_ids
 from linktrail.text import printable
 from processor.program import drain
-from queries import answers
+from queries.answers.findings import findings_at
+from queries.answers.timeline import happened_to
 from queries.engine import open_lake
 from queries.live_view import OPEN_FINDINGS
 
@@ -170,8 +171,8 @@ class _Demo:
 
     def _conclude(self, killed: str, below: str, web: str) -> None:
         with open_lake(self.state.lake) as lake:
-            found = answers.findings(lake, clock=self.clock)
-            life = answers.timeline(lake, killed, clock=self.clock)
+            found = findings_at(lake, clock=self.clock)
+            life = happened_to(lake, killed, clock=self.clock)
             [growth] = lake.rows(_GROWTH, {"id": web})
         self._say()
         self._say("What is wrong now (linktrail findings):")

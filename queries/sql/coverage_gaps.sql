@@ -3,6 +3,7 @@
 -- window: since until
 -- parameter since timestamp: from this instant on
 -- parameter until timestamp = now: up to this instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column began: the gap began then (null: unknown)
 -- column ended: the gap ended then
@@ -17,5 +18,5 @@
 -- column run: collector run that stated it
 SELECT began, ended, seconds, cause, message, cluster, node, store_kind, store_root, gap_id, run
 FROM gaps
-WHERE ($node IS NULL OR node = $node) AND ($since IS NULL OR ended >= $since) AND (began IS NULL OR began <= $until)
+WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($since IS NULL OR ended >= $since) AND (began IS NULL OR began <= $until)
 ORDER BY ended, node, store_root, cause

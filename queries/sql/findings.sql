@@ -2,6 +2,7 @@
 -- question: What leaked, was broken or grew at an instant, since when, who owns it, and what is the next step?
 -- window: at
 -- parameter at timestamp = now: the instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- parameter store text: only the store with this root
 -- parameter family text: only leaks, breaks, contents or growth
@@ -38,6 +39,6 @@ SELECT severity, code, family, subject_kind, subject, bytes, since_after, since_
     cluster, node, store_kind, store_root, file_path, read_only, k8s_namespace_name, k8s_pod_name, container_name, container_id,
     container_image_name, container_image_id, related, message, evidence, advice, finding_id
 FROM findings_at($at)
-WHERE ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
+WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
   AND ($family IS NULL OR family = $family) AND ($code IS NULL OR code = $code)
 ORDER BY list_position(['critical', 'error', 'warning', 'info'], severity), bytes DESC NULLS LAST, code, node, store_root, subject

@@ -3,6 +3,7 @@
 -- window: since until
 -- parameter since timestamp: from this instant on
 -- parameter until timestamp = now: up to this instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- parameter code text: only this finding code
 -- column opened_after: it became a finding after this instant (null: unknown)
@@ -21,7 +22,7 @@
 -- column finding_id: name of the finding
 WITH numbered AS (
     SELECT *, count(*) FILTER (action = 'opened') OVER (PARTITION BY cluster, node, finding_id ORDER BY run, seq) AS episode
-    FROM findings WHERE ($node IS NULL OR node = $node) AND ($code IS NULL OR code = $code)
+    FROM findings WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($code IS NULL OR code = $code)
 ),
 episodes AS (
     SELECT arg_min(occurred_after, (run, seq)) FILTER (action = 'opened') AS opened_after,

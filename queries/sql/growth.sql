@@ -3,6 +3,7 @@
 -- window: since until
 -- parameter since timestamp: from this instant on
 -- parameter until timestamp = now: up to this instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column scope: layer, store or filesystem
 -- column subject: layer id, store root or mount point
@@ -26,6 +27,6 @@ SELECT scope, subject, arg_max(role, (run, seq)) AS role, arg_max(bytes, (run, s
     arg_max(container_image_name, (run, seq)) AS container_image_name, arg_max(k8s_pod_name, (run, seq)) AS k8s_pod_name,
     cluster, node, store_root
 FROM usage
-WHERE ($node IS NULL OR node = $node) AND ($since IS NULL OR occurred_before >= $since) AND occurred_before <= $until AND bytes IS NOT NULL
+WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($since IS NULL OR occurred_before >= $since) AND occurred_before <= $until AND bytes IS NOT NULL
 GROUP BY scope, subject, cluster, node, store_root
 ORDER BY growth_bytes DESC, last_bytes DESC, node, store_root, subject

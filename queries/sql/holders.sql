@@ -3,6 +3,7 @@
 -- window: at
 -- parameter id text required: the whole id
 -- parameter at timestamp = now: the instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column held_by: kind of the link that points to it
 -- column subject: what the link starts from: the id of the holder
@@ -19,7 +20,7 @@
 SELECT link_kind AS held_by, subject, target, file_path, occurred_after AS since_after, occurred_before AS since_before, certainty,
     cluster, node, store_root, container_name, k8s_pod_name
 FROM links_at($at)
-WHERE target = $id AND ($node IS NULL OR node = $node)
+WHERE target = $id AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
   AND link_kind IN ('parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'layer_name',
     'lease', 'label_reference', 'mount', 'temporary_directory')
 ORDER BY node, store_root, held_by, subject

@@ -2,6 +2,7 @@
 -- question: Which layers were there at an instant: record, directory, parent, and what held them?
 -- window: at
 -- parameter at timestamp = now: the instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column layer_id: layer
 -- column record: state of its record (null: none)
@@ -21,5 +22,5 @@
 -- column store_root: root of the store
 SELECT layer_id, record, directory, parent, images, containers, leases, names, bytes, role, certainty, directory_path,
     cluster, node, store_kind, store_root
-FROM layers_at($at) WHERE ($node IS NULL OR node = $node)
+FROM layers_at($at) WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ORDER BY node, store_root, layer_id

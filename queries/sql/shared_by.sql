@@ -3,6 +3,7 @@
 -- window: at
 -- parameter id text required: the whole id of the layer
 -- parameter at timestamp = now: the instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column owner_kind: image or container
 -- column owner_id: id of it
@@ -16,7 +17,7 @@ WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, container_name
     FROM links_at($at)
-    WHERE link_kind IN ('parent_pointer', 'image_layer', 'container_layer', 'image_name') AND target IS NOT NULL AND ($node IS NULL OR node = $node)
+    WHERE link_kind IN ('parent_pointer', 'image_layer', 'container_layer', 'image_name') AND target IS NOT NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 above AS (
     SELECT DISTINCT cluster, node, store_root, $id::VARCHAR AS layer, 0 AS depth FROM standing

@@ -5,6 +5,7 @@
 -- parameter path text: a path relative to the store root
 -- parameter since timestamp: from this instant on
 -- parameter until timestamp = now: up to this instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column after: it happened after this instant (null: unknown)
 -- column before: it happened before this instant
@@ -41,20 +42,20 @@ found_links AS MATERIALIZED (
     WHERE (l.subject = $id OR l.target = $id OR l.previous_target = $id OR l.layer_id = $id
         OR (l.link_kind = 'lower_reference' AND (contains(l.target, $id) OR EXISTS (FROM short_names AS n WHERE contains(l.target, n.name))))
         OR l.file_path = $path OR starts_with(l.file_path, $path || '/') OR starts_with(l.file_path, $path || '#'))
-      AND ($node IS NULL OR l.node = $node)
+      AND ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
 ),
 found_findings AS MATERIALIZED (
     SELECT f.*
     FROM findings AS f
     WHERE (f.subject = $id OR f.container_id = $id OR f.container_image_id = $id OR contains(f.related, to_json($id)::VARCHAR)
         OR f.file_path = $path OR starts_with(f.file_path, $path || '/'))
-      AND ($node IS NULL OR f.node = $node)
+      AND ($cluster IS NULL OR f.cluster = $cluster) AND ($node IS NULL OR f.node = $node)
 ),
 found_sizes AS MATERIALIZED (
     SELECT u.*, lag(u.bytes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_bytes,
         lag(u.inodes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_inodes
     FROM usage AS u
-    WHERE (u.subject = $id OR u.container_id = $id) AND ($node IS NULL OR u.node = $node)
+    WHERE (u.subject = $id OR u.container_id = $id) AND ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
 ),
 places AS MATERIALIZED (
     SELECT DISTINCT cluster, node, store_root

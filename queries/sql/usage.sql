@@ -2,6 +2,7 @@
 -- question: What took the space at an instant: which layers, as what, owned by whom, and how full were the filesystems?
 -- window: at
 -- parameter at timestamp = now: the instant
+-- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- parameter store text: only the store with this root
 -- column scope: layer, store or filesystem
@@ -34,7 +35,7 @@ standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, container_name
     FROM links_at($at)
     WHERE link_kind IN ('image_layer', 'image_name', 'container_layer', 'parent_pointer') AND target IS NOT NULL
-      AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
+      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
 ),
 needed AS (
     SELECT cluster, node, store_root, subject AS image, target AS layer FROM standing WHERE link_kind = 'image_layer'
@@ -68,5 +69,5 @@ FROM usage_at($at) AS u
 LEFT JOIN images AS i ON u.scope = 'layer' AND i.cluster = u.cluster AND i.node = u.node AND i.store_root = u.store_root AND i.layer = u.subject
 LEFT JOIN containers AS c ON u.scope = 'layer' AND c.cluster = u.cluster AND c.node = u.node AND c.store_root = u.store_root AND c.layer = u.subject
 LEFT JOIN leaked AS l ON u.scope = 'layer' AND l.cluster = u.cluster AND l.node = u.node AND l.store_root = u.store_root AND l.layer = u.subject
-WHERE ($node IS NULL OR u.node = $node) AND ($store IS NULL OR u.store_root = $store)
+WHERE ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node) AND ($store IS NULL OR u.store_root = $store)
 ORDER BY list_position(['filesystem', 'store', 'layer'], u.scope), u.bytes DESC NULLS LAST, u.node, u.store_root, u.subject

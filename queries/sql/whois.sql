@@ -2,6 +2,8 @@
 -- question: Which image, container or pod owns this layer or directory, or owned it before it was deleted?
 -- window: record
 -- parameter id text required: the whole id, or its first characters
+-- parameter cluster text: only this cluster
+-- parameter node text: only this node
 -- column id: the id asked about
 -- column owner_kind: pod, container or image
 -- column owner: name of the owner, else its id
@@ -51,5 +53,6 @@ stated AS (
 )
 SELECT id, owner_kind, coalesce(max(name), owner_id) AS owner, owner_id, arg_min(layer, (layer = id, layer)) AS layer,
     min(first_seen) AS first_seen, max(last_seen) AS last_seen, cluster, node, store_root
-FROM stated GROUP BY id, owner_kind, owner_id, cluster, node, store_root
+FROM stated WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+GROUP BY id, owner_kind, owner_id, cluster, node, store_root
 ORDER BY node, store_root, id, list_position(['pod', 'container', 'image'], owner_kind), first_seen, owner_id

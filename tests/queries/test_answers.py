@@ -8,8 +8,10 @@ import pytest
 from linktrail.errors import AmbiguousSubjectError, UnknownSubjectError, UsageError
 from linktrail.output import Format, write_output
 from linktrail.testing.clock import FakeClock
-from queries import answers
 from queries.answer import Answer
+from queries.answers.findings import findings_at
+from queries.answers.timeline import happened_to
+from queries.answers.usage import usage_at
 from queries.catalog import questions
 from queries.engine import Engine, open_lake
 from queries.subjects import Subject, find_subject
@@ -34,19 +36,19 @@ def rendered(answer: Answer, form: Format) -> str:
 @pytest.mark.parametrize("form", ["table", "json", "md", "csv", "jsonl"])
 def test_findings_golden(engine: Engine, form: str) -> None:
     """What the command shows while the leak is open, in every text form."""
-    check_golden(f"findings.{form}", rendered(answers.findings(engine, at=at(1900), clock=NOW), Format(form)))
+    check_golden(f"findings.{form}", rendered(findings_at(engine, at=at(1900), clock=NOW), Format(form)))
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
 def test_usage_golden(engine: Engine, form: str) -> None:
     """Sizes with roles and owners, and totals."""
-    check_golden(f"usage.{form}", rendered(answers.usage(engine, at=at(1900), clock=NOW), Format(form)))
+    check_golden(f"usage.{form}", rendered(usage_at(engine, at=at(1900), clock=NOW), Format(form)))
 
 
 @pytest.mark.parametrize("form", ["table", "json", "md"])
 def test_timeline_golden(engine: Engine, form: str) -> None:
     """A whole life on one axis: created, linked, measured, leaked, the boot, the gap, cleaned up."""
-    check_golden(f"timeline.{form}", rendered(answers.timeline(engine, LEAKED[:8], clock=NOW), Format(form)))
+    check_golden(f"timeline.{form}", rendered(happened_to(engine, LEAKED[:8], clock=NOW), Format(form)))
 
 
 # --- findings ---------------------------------------------------------------------------------------------------
@@ -58,7 +60,7 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
     for subject, severity, size in (("a", "info", 9), ("b", "critical", None), ("c", "error", 1), ("d", "error", 5), ("e", "warning", 7)):
         run.finding("opened", "unaccounted-layer", subject, (1, 2), severity=severity, bytes=size)
     lake = write_lake(tmp_path / "lake", [run])
-    assert answers.findings(lake, clock=NOW).rows["subject"].to_pylist() == ["b", "d", "c", "e", "a"]
+    assert findings_at(lake, clock=NOW).rows["subject"].to_pylist() == ["b", "d", "c", "e", "a"]
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,12 @@ def test_the_worst_comes_first(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_findings_can_be_narrowed(engine: Engine, choice: dict[str, str], count: int) -> None:
     """By node, store, family and code."""
-    assert answers.findings(engine, at=at(1900), clock=NOW, **choice).rows.num_rows == count
+    assert findings_at(engine, at=at(1900), clock=NOW, **choice).rows.num_rows == count
 
 
 def test_now_is_the_default(engine: Engine) -> None:
     """Without an instant the present is asked, which a live collector's last word covers."""
-    answer = answers.findings(engine, clock=NOW)
+    answer = findings_at(engine, clock=NOW)
     assert answer.rows.num_rows == 0
     assert answer.exit_code == 0
     assert answer.notes == ("No finding is on record for that instant.",)
@@ -86,7 +88,7 @@ def test_roles_and_owners_are_those_of_the_instant(engine: Engine) -> None:
     """A layer is a container's while that lives and an orphan while it leaks; image layers have the name of an image that needs them."""
 
     def roles(seconds: float) -> dict[str, tuple[str, str | None]]:
-        rows = answers.usage(engine, at=at(seconds), clock=NOW).rows.to_pylist()
+        rows = usage_at(engine, at=at(seconds), clock=NOW).rows.to_pylist()
         layers = (row for row in rows if row["scope"] == "layer")
         return {row["subject"]: (row["role"], row["container_name"] or row["container_image_name"]) for row in layers}
 
@@ -98,7 +100,7 @@ def test_roles_and_owners_are_those_of_the_instant(engine: Engine) -> None:
 
 def test_totals_add_up(engine: Engine) -> None:
     """Totals by role are the sums of the layers."""
-    answer = answers.usage(engine, at=at(1900), clock=NOW)
+    answer = usage_at(engine, at=at(1900), clock=NOW)
     totals = {row["role"]: row["bytes"] for row in answer.sheets[1].shown.to_pylist()}
     assert totals == {"image": 73_000_000, "orphan": 9_000_000, "container": 40_960}
 
@@ -108,7 +110,7 @@ def test_totals_add_up(engine: Engine) -> None:
 
 def told(engine: Path | Engine, subject: str, *, since: int | None = None, until: int | None = None) -> list[str]:
     """Return the words of a timeline."""
-    words: list[str] = answers.timeline(engine, subject, clock=NOW, since=since, until=until).rows["happened"].to_pylist()
+    words: list[str] = happened_to(engine, subject, clock=NOW, after=since, before=until).rows["happened"].to_pylist()
     return words
 
 
@@ -162,9 +164,9 @@ def test_several_nodes_are_told_apart(tmp_path: Path) -> None:
     for run in runs:
         run.link("layer_record", "created", "layer1", (3, 4))
     lake = write_lake(tmp_path / "lake", runs)
-    answer = answers.timeline(lake, "layer1", clock=NOW)
+    answer = happened_to(lake, "layer1", clock=NOW)
     assert answer.sheets[0].shown.column_names == ["after", "before", "node", "origin", "what happened"]
-    assert answers.timeline(lake, "layer1", node="n2", clock=NOW).rows["node"].to_pylist() == ["n2"]
+    assert happened_to(lake, "layer1", node="n2", clock=NOW).rows["node"].to_pylist() == ["n2"]
 
 
 def test_every_link_kind_and_action_has_words() -> None:

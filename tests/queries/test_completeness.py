@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from linktrail.testing.clock import FakeClock
-from queries import answers
+from queries.answers.findings import findings_at
 from queries.completeness import Completeness, Gap, Scope, Window, completeness
 from queries.engine import open_lake
 from tests.queries.lakes import STORE, Run, at, write_lake
@@ -89,7 +89,7 @@ def test_a_lake_without_coverage_vouches_for_nothing(tmp_path: Path) -> None:
     """Rows alone do not say that they are all."""
     run = Run()
     run.finding("opened", "unaccounted-layer", "x", (1, 2))
-    answer = answers.findings(write_lake(tmp_path / "lake", [run]), at=at(10), clock=FakeClock(at(20)))
+    answer = findings_at(write_lake(tmp_path / "lake", [run]), at=at(10), clock=FakeClock(at(20)))
     assert answer.rows.num_rows == 1
     assert answer.exit_code == 3
     assert causes(answer.completeness) == ["not-recorded"]
@@ -152,9 +152,9 @@ def test_only_what_is_asked_about_counts(tmp_path: Path) -> None:
     whole.coverage("gap", (300, 310), cause="chain-broken", message="")
     lake = write_lake(tmp_path / "lake", [*runs, whole])
     assert causes(stated(lake, None, 600, now=600)) == ["overflow", "unmount", "chain-broken"]
-    assert causes(stated(lake, None, 600, now=600, scope=Scope(frozenset({"n1"}), STORE))) == ["chain-broken"]
-    assert causes(stated(lake, None, 600, now=600, scope=Scope(frozenset({"n2"})))) == ["unmount"]
-    assert causes(stated(lake, None, 600, now=600, scope=Scope(frozenset({"nobody"})))) == ["not-recorded"]
+    assert causes(stated(lake, None, 600, now=600, scope=Scope(nodes=frozenset({"n1"}), store=STORE))) == ["chain-broken"]
+    assert causes(stated(lake, None, 600, now=600, scope=Scope(nodes=frozenset({"n2"})))) == ["unmount"]
+    assert causes(stated(lake, None, 600, now=600, scope=Scope(nodes=frozenset({"nobody"})))) == ["not-recorded"]
     assert stated(lake, 400, 600, now=600).lines() == [
         "The record is complete from 2026-11-23T16:06:40Z to 2026-11-23T16:10:00Z (3 stores on 2 nodes)."
     ]

@@ -15,7 +15,9 @@ from linktrail.testing.clock import FakeClock
 from processor.lake import Lake
 from processor.pipeline import Processor
 from processor.spool_intake import SpoolIntake
-from queries import answers
+from queries.answers.findings import findings_at
+from queries.answers.timeline import happened_to
+from queries.answers.usage import usage_at
 from queries.engine import open_lake
 from tests.queries.lakes import at
 from tests.queries.story import LEAKED, first_run
@@ -41,10 +43,10 @@ def test_what_a_spool_holds_is_answered(tmp_path: Path) -> None:
     spool.close()
     process(tmp_path / "spool", tmp_path / "lake")
     now = FakeClock(at(1990))
-    answer = answers.findings(tmp_path / "lake", at=at(1900), clock=now)
+    answer = findings_at(tmp_path / "lake", at=at(1900), clock=now)
     assert [(row["subject"], row["cluster"], row["severity"]) for row in answer.rows.to_pylist()] == [(LEAKED, "c1", "error")]
     assert answer.completeness.complete
-    assert len(answers.timeline(tmp_path / "lake", LEAKED, clock=now).rows) == 15
+    assert len(happened_to(tmp_path / "lake", LEAKED, clock=now).rows) == 15
     with open_lake(tmp_path / "lake") as engine:
         assert engine.rows("SELECT count(*) AS n FROM coverage WHERE kind = 'batch'")[0]["n"] == 4
         numbers = engine.rows("SELECT seq FROM links UNION ALL SELECT seq FROM findings UNION ALL SELECT seq FROM usage")
@@ -62,13 +64,13 @@ def test_a_recorded_store_has_the_findings_that_check_has(tmp_path: Path, fixtur
     expected = {(finding.code, finding.subject) for _, finding in report.findings}
     leaks = {(finding.code, finding.subject) for _, finding in report.findings if CODES[finding.code].family == "leaks"}
     assert leaks
-    answer = answers.findings(tmp_path / "lake")
+    answer = findings_at(tmp_path / "lake")
     rows = answer.rows.to_pylist()
     found = {(row["code"], row["subject"]) for row in rows}
     assert leaks <= found <= expected  # a break that may be a step of work needs a second reading, which --once does not make
     assert answer.exit_code == 0, answer.lines()
     assert [row for row in rows if row["bytes"]]
-    sizes = answers.usage(tmp_path / "lake").rows.to_pylist()
+    sizes = usage_at(tmp_path / "lake").rows.to_pylist()
     assert {row["scope"] for row in sizes} >= {"layer", "filesystem"}
     for row in rows:
-        assert answers.timeline(tmp_path / "lake", row["subject"]).rows.num_rows
+        assert happened_to(tmp_path / "lake", row["subject"]).rows.num_rows

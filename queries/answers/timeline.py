@@ -1,0 +1,69 @@
+"""What happened to one thing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from linktrail.clock import Clock
+from linktrail.output import Sheet
+from linktrail.schema import TEXT
+from queries.answer import Answer, engine_of, spelled
+from queries.answers.eyes import brief_table, present, span
+from queries.catalog import question_named
+from queries.completeness import Scope, completeness
+from queries.engine import Engine
+from queries.subjects import find_subject
+from queries.words import happened
+
+_LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
+
+
+def happened_to(
+    lake: Path | Engine,
+    subject: str,
+    *,
+    after: int | None = None,
+    before: int | None = None,
+    cluster: str | None = None,
+    node: str | None = None,
+    clock: Clock | None = None,
+) -> Answer:
+    """Return all that happened to ``subject`` (an id, 6 characters of one, a name, or a path) between ``after`` and ``before``.
+
+    Raises ``UnknownSubjectError``, ``AmbiguousSubjectError``, ``UsageError``, ``LakeMissingError``, ``LakeNewerError``, ``LakeError``.
+    """
+    now = present(clock)
+    question = question_named("timeline")
+    with engine_of(lake) as engine:
+        meant = find_subject(engine, subject)
+        path = meant.path if meant.id is None else None
+        values = {
+            "id": meant.id,
+            "path": path,
+            "since": after,
+            "until": now if before is None else before,
+            "cluster": cluster,
+            "node": node,
+        }
+        rows = engine.query(question.sql, question.bound(values))
+        nodes = frozenset({node} if node else rows.column("node").to_pylist())
+        said = completeness(engine, question.window_of(values, now), now=now, scope=Scope(nodes=nodes or None))
+    events = rows.to_pylist()
+    words = [happened(event) for event in events]
+    rows = rows.append_column("happened", pa.array(words, TEXT))
+    several = len(nodes) > 1
+    names = ("after", "before", *(("node",) if several else ()), "origin", "what happened")
+    brief = brief_table(names, (_brief_event(event, text, several=several) for event, text in zip(events, words, strict=True)))
+    sheets = (Sheet("rows", rows, brief),)
+    title = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
+    return Answer(question.name, spelled(question, values), sheets, said, title)
+
+
+def _brief_event(event: Mapping[str, Any], text: str, *, several: bool) -> tuple[object, ...]:
+    ends = (span(event["after"], event["after"]), span(event["before"], event["before"]))
+    return (*ends, *((event["node"],) if several else ()), event["origin"], _LONG_ID.sub(r"\1", text))
