@@ -1,7 +1,8 @@
 """Diagnosis: from one survey to findings. Pure: it reads no file and no clock.
 
 Which rules apply depends on the store kind; the rules of ``reachability`` and ``chains`` know only the graph and serve all kinds. The
-decision whether something is a finding yet (grace, settling) is in ``context``, the words of what to do in ``advice``.
+decision whether something is a finding yet (grace, settling) is in ``context``, the words of what to do in ``advice`` (of another
+engine: in the class that ``engines`` names for its store kind).
 
 Three promises: a healthy store yields nothing, also while engines change it; one damage is one finding, and what follows from it is
 ``related``; the time it takes is bounded by the size of the survey, whatever stands in it.

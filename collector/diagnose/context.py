@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from collector.diagnose.advice import Advice
 from collector.diagnose.cases import ANYTHING, Case
+from collector.diagnose.engines import advice_for
 from collector.diagnose.knowledge import Knowledge
 from collector.findings import Finding, Withheld
 from collector.graph import Graph
@@ -60,7 +60,7 @@ class Examination(Knowledge):
         self.confirmed = frozenset(confirmed)
         self.read_only = graph.survey.read_only
         self.looked = max(now, graph.survey.finished)
-        self.advice = Advice(graph.survey.root)
+        self.advice = advice_for(graph.survey.kind, graph.survey.root)
         self.found: dict[tuple[str, str], Finding] = {}
         self.withheld: dict[tuple[str, str], Withheld] = {}
 

@@ -6,23 +6,17 @@ invisible, because every name, record and link of those stores is in order.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from collector.check import CheckReport, run_check
+from collector.check import run_check
 from linktrail.clock import NANOSECONDS
 from linktrail.testing.clock import FakeClock
+from tests.conformance.suite import LATER, Expected, Suite, Table, check
 from tests.needs import need
-from tests.stores import FIXTURES, archive, unpack
-
-LATER = 1_795_780_800 * NANOSECONDS  # 2026-11-27, three days after the fixtures were made: every grace period is over
-
-Expected = set[tuple[str, str]]
+from tests.stores import archive, unpack
 
 DAMAGE: dict[str, Expected] = {
     "e00_healthy": set(),
@@ -97,55 +91,14 @@ PLANTED = {
 }
 
 
-def check(root: Path, **options: Any) -> CheckReport:
-    """Check one store as of three days after it was made."""
-    return run_check([root], clock=FakeClock(LATER), **options)
+TABLE = Table("containers-storage", "cs-", DAMAGE, ENGINES)
+keys = TABLE.keys
 
 
-def keys(report: CheckReport) -> Expected:
-    """Return what was found, subjects as in the table."""
-    return {(finding.code, finding.subject if "/" in finding.subject else finding.subject[:12]) for _, finding in report.findings}
+class TestContainersStorage(Suite):
+    """Stores of podman 4.3 and 5.4, healthy, leaky, and each with one damage."""
 
-
-def state_of(root: Path) -> str:
-    """Return a digest of every name, type, size, time and link target below ``root``."""
-    found = hashlib.sha256()
-    for directory, names, files in os.walk(root):
-        for name in sorted([*names, *files]):
-            path = os.path.join(directory, name)  # noqa: PTH118 - bytes and links as they are
-            facts = os.lstat(path)
-            target = os.readlink(path) if os.path.islink(path) else ""  # noqa: PTH114, PTH115 - likewise
-            found.update(repr((path, facts.st_mode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, target)).encode())
-    return found.hexdigest()
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-def test_a_damaged_store(name: str, tmp_path: Path) -> None:
-    """Exactly the planted damage is named, the exit code says so, and the store is as it was."""
-    root = unpack(name, tmp_path)
-    before = state_of(root)
-    report = check(root)
-    assert keys(report) == DAMAGE[name]
-    assert report.exit_code == (4 if DAMAGE[name] else 0)
-    assert report.document()["errors"] == []
-    assert state_of(root) == before
-
-
-def test_every_fixture_has_a_row() -> None:
-    """A new damage fixture without an expectation is a hole in the table."""
-    need("fixtures")
-    names = {path.name.removesuffix(".tar.gz") for path in (FIXTURES / "damage" / "containers-storage").glob("*.tar.gz")}
-    assert names == set(DAMAGE)
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_a_store_of_a_real_engine(name: str, tmp_path: Path) -> None:
-    """Healthy stores of podman 4.3 and 5.4 are silent; of the leaky one every planted thing is named and nothing else."""
-    need("fixtures")
-    report = check(unpack(name, tmp_path), min_age=0)
-    assert keys(report) == ENGINES[name]
-    assert report.exit_code == (4 if ENGINES[name] else 0)
-    assert keys(check(tmp_path / name / "cs")) == ENGINES[name], "after three days every grace period is over"
+    table = TABLE
 
 
 def test_the_planted_things_are_the_ones_found(tmp_path: Path) -> None:
