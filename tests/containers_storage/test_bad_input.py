@@ -15,6 +15,8 @@ import pytest
 from collector.links import Link, LinkKind, LinkState, Survey
 from collector.stores import driver_for
 from collector.stores.containers_storage import DRIVER, layout
+from collector.stores.overlay import names
+from collector.stores.overlay.layers import kind_of_file
 from linktrail.errors import NoStoreError, StoreUnreadableError
 from tests.containers_storage.made import Made, as_nobody, layer_id, open_place, short_name, small, survey, write_json
 from tests.needs import need
@@ -247,12 +249,12 @@ def test_empty_files_are_empty(made: Made, link_file: Path) -> None:
     (link_file.parent / "lower").write_bytes(b"")
     (link_file.parent / "lower-layers").write_bytes(b"")
     found = survey(made.root)
-    for file, kind in layout.LINK_FILES.items():
+    for file, kind in ((file, kind_of_file(file)) for file in layout.LINK_FORMS):
         link = one(found, kind, f"overlay/{layer_id(1)}/{file}")
         assert (link.state, link.target) == (LinkState.EMPTY, None)
 
 
-@pytest.mark.parametrize("size", [layout.LINK_BYTES + 1, 10 << 20])
+@pytest.mark.parametrize("size", [names.LINK_BYTES + 1, 10 << 20])
 def test_a_link_file_of_megabytes(made: Made, link_file: Path, size: int) -> None:
     """Over the limit: malformed with its size, a beginning as evidence, and a problem."""
     link_file.write_bytes(b"A" * size)
@@ -260,7 +262,7 @@ def test_a_link_file_of_megabytes(made: Made, link_file: Path, size: int) -> Non
     link = one(found, LinkKind.LINK_FILE, f"overlay/{layer_id(1)}/link")
     assert link.state is LinkState.MALFORMED
     assert link.detail["size"] == size
-    assert 0 < len(link.target or "") <= layout.LINK_BYTES
+    assert 0 < len(link.target or "") <= names.LINK_BYTES
     assert found.unread == (f"overlay/{layer_id(1)}/link",)
 
 
@@ -290,7 +292,7 @@ def test_a_lower_file_of_megabytes(made: Made, size: int, state: LinkState) -> N
     (made.root / "overlay" / layer_id(1) / "lower").write_text(text)
     link = one(survey(made.root), LinkKind.LOWER_REFERENCE, f"overlay/{layer_id(1)}/lower")
     assert link.state is state
-    assert len(link.target or "") <= layout.TARGET_CHARACTERS
+    assert len(link.target or "") <= names.TARGET_CHARACTERS
     assert link.detail["size"] == len(text)
 
 
@@ -437,7 +439,7 @@ def test_data_files_and_owner_directories_out_of_form(made: Made) -> None:
 def test_crowded_directories_are_bounded(made: Made) -> None:
     """A layer directory with thousands of names is read in part, says so, and its link file is read all the same."""
     layer = made.root / "overlay" / layer_id(1)
-    for number in range(layout.LAYER_ENTRIES + 5):
+    for number in range(names.LAYER_ENTRIES + 5):
         (layer / f"x{number}").touch()
     found = survey(made.root)
     assert found.unread == (f"overlay/{layer_id(1)}",)

@@ -20,6 +20,7 @@ from collector.links import LinkKind, LinkState, Survey
 from collector.safe import Directory
 from collector.stores.containers_storage import metadata, overlay
 from collector.stores.containers_storage import survey as module
+from collector.stores.overlay import layers
 from linktrail.errors import StoreUnstableError
 from tests.containers_storage.made import Made, layer_id, small, survey, write_json
 from tests.needs import need
@@ -183,18 +184,18 @@ def test_a_real_engine_at_work(tmp_path: Path) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch, after: Callable[[int], None]) -> list[str]:
     """Call ``after(round)`` once the directories of a round are read, and return the layers read, in order, as they are read."""
     read: list[str] = []
-    real_layer, real_parts, rounds = overlay._read_layer, module._read_parts, iter(range(1000))
+    real_layer, real_parts, rounds = layers.read_layer, module._read_parts, iter(range(1000))
 
-    def read_layer(layer: Any, name: str, path: str) -> Any:
+    def read_layer(layout: layers.Layout, layer: Any, name: str, path: str) -> Any:
         read.append(name)
-        return real_layer(layer, name, path)
+        return real_layer(layout, layer, name, path)
 
     def read_parts(*arguments: Any) -> Any:
         parts = real_parts(*arguments)
         after(next(rounds))
         return parts
 
-    monkeypatch.setattr(overlay, "_read_layer", read_layer)
+    monkeypatch.setattr(overlay, "read_layer", read_layer)
     monkeypatch.setattr(module, "_read_parts", read_parts)
     return read
 

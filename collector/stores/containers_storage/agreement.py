@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from collector.links import Link, LinkKind
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.metadata import Key, Metadata
-from collector.stores.containers_storage.parts import Parts
 from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord
+from collector.stores.overlay.parts import Parts
 
 
 def contradictions(metadata: Metadata, parts: Parts) -> set[Key]:

@@ -15,8 +15,9 @@ from collector.links import Link, LinkKind, LinkState
 from collector.safe import Directory, Entry, kind_of
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.overlay import read_temporaries
-from collector.stores.containers_storage.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
 from collector.stores.containers_storage.records import ContainerRecord
+from collector.stores.overlay import names
+from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
 
 _USERDATA: Final = "userdata"
 _BUILDAH_FILE: Final = "buildah.json"
@@ -95,7 +96,7 @@ def _read_owner(parent: Directory, entry: Entry, path: str, inside: Callable[[Di
     where = Place(LinkKind.OWNER_DIRECTORY, path)
     if entry.kind == "directory":
         return read_owned_directory(parent, entry.name, where, inside)
-    return impostor(parent, entry.name, where) if layout.is_layer_id(entry.name) else None
+    return impostor(parent, entry.name, where) if names.is_layer_id(entry.name) else None
 
 
 def _in_image(image: Directory, name: str, path: str) -> Part:

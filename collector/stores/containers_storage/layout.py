@@ -10,16 +10,16 @@ import base64
 import binascii
 import os
 import re
+from collections.abc import Callable
 from typing import Final
 
-from collector.links import LinkKind
+from collector.stores.overlay import names
 
 OVERLAY: Final = "overlay"
 LAYERS: Final = "overlay-layers"
 IMAGES: Final = "overlay-images"
 CONTAINERS: Final = "overlay-containers"
 
-SHORT_LINKS: Final = "l"
 STAGING: Final = "staging"
 TEMPDIRS: Final = "tempdirs"
 METADATA_TEMPORARIES: Final = "tmp"  # overlay-layers/tmp: where deferred deletions put data files
@@ -44,41 +44,12 @@ TAR_SPLIT_ITEM: Final = "tar-split"
 TEMPORARY_PREFIX: Final = ".tmp-"
 
 METADATA_BYTES: Final = 256 << 20
-LINK_BYTES: Final = 4 << 10
-LOWER_BYTES: Final = 1 << 20
-TARGET_CHARACTERS: Final = 64 << 10  # of lower, in a link: a chain of 500, the engine's own limit, takes 33,000
 DATA_ENTRIES: Final = 10_000  # data files of one owner
-LAYER_ENTRIES: Final = 1_000  # names in one layer's own directory: link, lower, diff, work, merged, empty
 
-LINK_FILES: Final[dict[str, LinkKind]] = {
-    "link": LinkKind.LINK_FILE,
-    "lower": LinkKind.LOWER_REFERENCE,
-    "lower-layers": LinkKind.LOWER_REFERENCE,
-}
 
-_SHORT_NAME: Final = re.compile(r"[A-Z2-7]{26}\Z")
-_LOWER: Final = re.compile(r"l/[A-Z2-7]{26}(?::l/[A-Z2-7]{26})*+\Z")
-_SHORT_TARGET: Final = re.compile(r"\.\./([^/\0]+)/diff\Z")
-_LAYER_ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _ENGINE_CHECK: Final = re.compile(r"(?:compat|opaque-bug-check|metacopy-check|multiple-lowerdir-check)[0-9]+\Z")
 _MOVED_LAYER: Final = re.compile(r"[0-9]+-(.+)\Z", re.DOTALL)
 _PLAIN_ITEM: Final = re.compile(r"[a-z0-9.]+\Z")
-
-
-def is_short_name(name: str) -> bool:
-    """Tell whether ``name`` has the form of a short link: 26 characters of base32."""
-    return _SHORT_NAME.match(name) is not None
-
-
-def layer_of_short_link(target: str) -> str | None:
-    """Return the layer that ``../<layer>/diff`` points to, or ``None`` for any other form."""
-    found = _SHORT_TARGET.match(target)
-    return found[1] if found and found[1] not in {".", ".."} else None
-
-
-def is_layer_id(name: str) -> bool:
-    """Tell whether ``name`` has the form of a layer id that the engine chose: 64 hexadecimal digits."""
-    return _LAYER_ID.match(name) is not None
 
 
 def is_engine_check(name: str) -> bool:
@@ -92,14 +63,16 @@ def moved_layer(name: str) -> str | None:
     return found[1].removesuffix(TAR_SPLIT) if found else None
 
 
-def is_lower(text: str) -> bool:
-    """Tell whether ``text`` is a list of short links, ``l/X:l/Y``, as ``lower`` holds."""
-    return _LOWER.match(text) is not None
-
-
 def is_lower_layers(text: str) -> bool:
     """Tell whether ``text`` is a list of layer ids, as ``lower-layers`` holds."""
     return all(part not in {"", ".", ".."} and "/" not in part and part.isprintable() for part in text.split(":"))
+
+
+LINK_FORMS: Final[dict[str, Callable[[str], bool]]] = {
+    names.LINK: names.is_short_name,
+    names.LOWER: names.is_lower,
+    "lower-layers": is_lower_layers,
+}
 
 
 def data_file_name(item: str) -> str:

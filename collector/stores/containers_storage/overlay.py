@@ -1,21 +1,22 @@
 """The overlay directory: layer directories with their link files, short links, and what deletions and downloads left.
 
-One scan of ``overlay/``; per layer one open, one scan and the few small files in it, all relative to open descriptors.
-``diff`` and ``merged`` belong to containers (``merged`` may be a dead FUSE mount) and are never entered, ``merged`` not even asked.
+One scan of ``overlay/``; what a layer's directory and ``l/`` hold is read by ``collector.stores.overlay``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
-from collector.links import Link, LinkKind, LinkState
-from collector.safe import Content, Directory, Entry
+from collector.links import Link, LinkKind
+from collector.safe import Directory, Entry
 from collector.stores.containers_storage import layout
-from collector.stores.containers_storage.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
+from collector.stores.overlay import names
+from collector.stores.overlay.layers import Layout, look_again_at_dangling, read_layer, read_short_links
+from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
 from collector.stores.protocol import Progress
 
+LAYOUT: Final = Layout(layout.OVERLAY, layout.LINK_FORMS, ("diff", "work", "empty"))
 _EVERY: Final = 256
 
 
@@ -39,15 +40,15 @@ def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, pro
             if done % _EVERY == 0:
                 progress("layers", done, len(listing.entries))
             path = f"{layout.OVERLAY}/{entry.name}"
-            if entry.name == layout.SHORT_LINKS:
-                parts |= _read_short_links(overlay, wanted)
+            if entry.name == names.SHORT_LINKS:
+                parts |= read_short_links(LAYOUT, overlay, wanted)
             elif not wanted.has(path):
                 continue
             elif entry.name in (layout.STAGING, layout.TEMPDIRS):
                 parts |= read_temporaries(overlay, entry.name, path)
             elif (part := _read_entry(overlay, entry, path, recorded)) is not None:
                 parts[path] = part
-        _look_again_at_dangling(overlay, parts, wanted)
+        look_again_at_dangling(LAYOUT, overlay, parts, wanted, lambda entry, path: _read_entry(overlay, entry, path, ()))
         return parts
 
 
@@ -74,151 +75,10 @@ def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collectio
         if layout.is_engine_check(name):
             return _read_temporary(overlay, name, path)
         where = Place(LinkKind.LAYER_DIRECTORY, path, name)
-        return read_owned_directory(overlay, name, where, lambda opened: _read_layer(opened, name, path))
-    if name in recorded or layout.is_layer_id(name):
+        return read_owned_directory(overlay, name, where, lambda opened: read_layer(LAYOUT, opened, name, path))
+    if name in recorded or names.is_layer_id(name):
         return impostor(overlay, name, Place(LinkKind.LAYER_DIRECTORY, path, name))
     return None
-
-
-def _read_layer(layer: Directory, name: str, path: str) -> Part | None:
-    listing = layer.entries(layout.LAYER_ENTRIES)
-    kinds = {entry.name: entry.kind for entry in listing.entries}
-    if not kinds and os.fstat(layer.fd).st_nlink == 0:
-        return None  # removed since it was opened
-    detail: dict[str, Any] = {item: kinds.get(item) == "directory" for item in ("diff", "work", "empty")}
-    facts: dict[str, Any] = {
-        "mtime_ns": layer.facts.st_mtime_ns,
-        "ctime_ns": layer.facts.st_ctime_ns,
-        "merged": "merged" in kinds,
-        "device": layer.facts.st_dev,
-    }
-    if "diff" in kinds:
-        _add_diff(layer, kinds["diff"], detail, facts)
-    links = [Link(LinkKind.LAYER_DIRECTORY, name, path, layer_id=name, inode=layer.facts.st_ino, detail=detail, facts=facts)]
-    problems = list(() if listing.complete else problem(path, f"more than {layout.LAYER_ENTRIES} entries").problems)
-    for file in layout.LINK_FILES:
-        if file in kinds or not listing.complete:
-            part = _read_link_file(layer, name, file, f"{path}/{file}")
-            links += part.links
-            problems += part.problems
-    return Part(tuple(links), tuple(problems))
-
-
-def _add_diff(layer: Directory, kind: str, detail: dict[str, Any], facts: dict[str, Any]) -> None:
-    if kind != "directory":
-        detail["diff_type"] = kind
-    try:
-        facts["diff_mtime_ns"] = layer.stat("diff").st_mtime_ns
-    except FileNotFoundError:  # removed since it was listed; the next look says so
-        detail["diff"] = False
-
-
-def _read_link_file(layer: Directory, name: str, file: str, path: str) -> Part:
-    limit = layout.LINK_BYTES if file == "link" else layout.LOWER_BYTES
-    content = layer.read(file, limit)
-    if content.state is LinkState.MISSING:
-        return Part()
-    text = os.fsdecode(content.data)
-    state = _state(file, text) if content.state is LinkState.PRESENT else content.state
-    detail: dict[str, Any] = {"error": content.error} if content.error else {}
-    if len(text) > layout.TARGET_CHARACTERS or (content.facts and content.facts.st_size > limit):
-        detail["size"] = content.facts.st_size if content.facts else len(content.data)
-    link = Link(
-        layout.LINK_FILES[file],
-        name,
-        path,
-        target=text[: layout.TARGET_CHARACTERS] if text else None,
-        state=state,
-        layer_id=name,
-        inode=content.facts.st_ino if content.facts else None,
-        nlink=content.facts.st_nlink if content.facts else None,
-        detail=detail,
-    )
-    return Part((link,), _problems(path, content))
-
-
-def _state(file: str, text: str) -> LinkState:
-    formed = {"link": layout.is_short_name, "lower": layout.is_lower, "lower-layers": layout.is_lower_layers}[file]
-    return LinkState.PRESENT if formed(text) else LinkState.MALFORMED
-
-
-def _problems(path: str, content: Content) -> tuple[Any, ...]:
-    return problem(path, content.error).problems if content.error else ()
-
-
-def _read_short_links(overlay: Directory, wanted: Wanted) -> dict[str, Part]:
-    place = f"{layout.OVERLAY}/{layout.SHORT_LINKS}"
-    try:
-        opened = overlay.directory(layout.SHORT_LINKS)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {place: problem(place, error)}
-    with opened:
-        try:
-            listing = opened.entries()
-        except OSError as error:
-            return {place: problem(place, error)}
-        parts: dict[str, Part] = {}
-        if not listing.complete:
-            parts[place] = problem(place, f"more than {len(listing.entries)} entries")
-        for entry in listing.entries:
-            path = f"{place}/{entry.name}"
-            known = path in wanted.earlier
-            if known and not wanted.has(path):
-                continue
-            part = _read_short_link(opened, entry, path)
-            if part is not None and (known or _of_wanted_layer(part, wanted)):
-                parts[path] = part
-        return parts
-
-
-def _of_wanted_layer(part: Part, wanted: Wanted) -> bool:
-    """Tell whether a new short link belongs to what is being read: all, or a layer that changed."""
-    return wanted.paths is None or any(wanted.has(f"{layout.OVERLAY}/{link.layer_id}") for link in part.links)
-
-
-def _read_short_link(links: Directory, entry: Entry, path: str) -> Part | None:
-    if entry.kind != "symlink":
-        odd = Link(LinkKind.SHORT_LINK, entry.name, path, state=LinkState.MALFORMED, inode=entry.inode, detail={"type": entry.kind})
-        return Part((odd,))
-    try:
-        target = links.readlink(entry.name)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return problem(path, error)
-    layer = layout.layer_of_short_link(target)
-    formed = layer is not None and layout.is_short_name(entry.name)
-    state = LinkState.PRESENT if formed else LinkState.MALFORMED
-    return Part((Link(LinkKind.SHORT_LINK, entry.name, path, target, state, layer, entry.inode),))
-
-
-def _look_again_at_dangling(overlay: Directory, parts: dict[str, Part], wanted: Wanted) -> None:
-    """Make sure of each short link to a layer that was not listed: the layer may have come since, the link may have gone.
-
-    A link that is there before and after its layer was looked for in vain does dangle.
-    """
-    links = [link for part in parts.values() for link in part.links if link.kind is LinkKind.SHORT_LINK and link.layer_id]
-    for link in links:
-        layer = link.layer_id or ""
-        path = f"{layout.OVERLAY}/{layer}"
-        if path in parts or (path in wanted.earlier and not wanted.has(path)):
-            continue
-        part = _read_entry(overlay, Entry(layer, "directory", 0), path, ())
-        if part is not None:
-            parts[path] = part
-        elif not _short_link_stands(overlay, link.subject):
-            del parts[link.path]
-
-
-def _short_link_stands(overlay: Directory, name: str) -> bool:
-    try:
-        with overlay.directory(layout.SHORT_LINKS) as links:
-            links.readlink(name)
-    except OSError:
-        return False
-    return True
 
 
 def _read_temporary(parent: Directory, name: str, path: str) -> Part | None:
@@ -228,8 +88,8 @@ def _read_temporary(parent: Directory, name: str, path: str) -> Part | None:
 
 def _held(temporary: Directory, name: str, path: str) -> Part:
     """Read which layers a deferred deletion moved in here: as ``<number>-<layer>``."""
-    names = [entry.name for entry in temporary.entries(layout.LAYER_ENTRIES).entries]
-    held = sorted((layout.moved_layer(item) for item in names if layout.moved_layer(item)), key=str)
+    items = [entry.name for entry in temporary.entries(names.LAYER_ENTRIES).entries]
+    held = sorted((layout.moved_layer(item) for item in items if layout.moved_layer(item)), key=str)
     layer = held[0] if held else None
     facts = {"mtime_ns": temporary.facts.st_mtime_ns}
     detail = {"layers": held} if len(held) > 1 else {}

@@ -28,8 +28,8 @@ from collector.stores.containers_storage.attribution import Owners, owners
 from collector.stores.containers_storage.data_files import read_data
 from collector.stores.containers_storage.metadata import Metadata, read_metadata
 from collector.stores.containers_storage.overlay import read_overlay
-from collector.stores.containers_storage.parts import EVERYTHING, Part, Wanted
 from collector.stores.containers_storage.record_links import record_links
+from collector.stores.overlay.parts import EVERYTHING, Part, Wanted
 from collector.stores.protocol import Progress
 from linktrail.clock import Clock
 from linktrail.errors import NoStoreError, StoreUnreadableError, StoreUnstableError

@@ -15,12 +15,14 @@ from collector.links import Link, LinkKind
 from collector.safe import Directory, Entry, open_root, words
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.survey import is_store
+from collector.stores.overlay import names
+from collector.stores.overlay.layers import kind_of_file
 from collector.stores.protocol import LOOK_AGAIN, NOISE, Change, Meaning, Purpose, WatchItem, WatchPlan
 from linktrail.errors import NoStoreError, StoreUnreadableError
 
 _METADATA: Final = (layout.LAYERS, layout.IMAGES, layout.CONTAINERS)
 _PLUMBING: Final = (
-    f"{layout.OVERLAY}/{layout.SHORT_LINKS}",
+    f"{layout.OVERLAY}/{names.SHORT_LINKS}",
     layout.OVERLAY,
     f"{layout.OVERLAY}/{layout.STAGING}",
     f"{layout.OVERLAY}/{layout.TEMPDIRS}",
@@ -88,26 +90,26 @@ def _in_metadata(change: Change, place: str) -> Meaning:
 
 def _in_overlay(change: Change) -> Meaning:
     name = change.name
-    if name in (layout.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS):
+    if name in (names.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS):
         return NOISE if change.action == _ATTRIBUTES else _appeared(change, Purpose.PLUMBING)
     if layout.is_engine_check(name) or change.action == _ATTRIBUTES:
         return NOISE
     if change.is_directory:
         link = Link(LinkKind.LAYER_DIRECTORY, name, f"{layout.OVERLAY}/{name}", layer_id=name)
         return _appeared(change, Purpose.LAYER, link)
-    return LOOK_AGAIN if layout.is_layer_id(name) else NOISE
+    return LOOK_AGAIN if names.is_layer_id(name) else NOISE
 
 
 def _below_overlay(change: Change, place: str) -> Meaning:
     name, path = change.name, f"{layout.OVERLAY}/{place}/{change.name}"
     attributes = change.action == _ATTRIBUTES
-    if place == layout.SHORT_LINKS:
+    if place == names.SHORT_LINKS:
         return NOISE if attributes else Meaning(relevant=True, link=Link(LinkKind.SHORT_LINK, name, path))
     if place in (layout.STAGING, layout.TEMPDIRS):
         real = change.is_directory and not attributes
         return Meaning(relevant=True, link=Link(LinkKind.TEMPORARY_DIRECTORY, name, path)) if real else NOISE
-    if "/" not in place and name in layout.LINK_FILES:
-        return Meaning(relevant=True, link=Link(layout.LINK_FILES[name], place, path, layer_id=place))
+    if "/" not in place and name in layout.LINK_FORMS:
+        return Meaning(relevant=True, link=Link(kind_of_file(name), place, path, layer_id=place))
     of_layer = "/" not in place and name in _LAYER_DIRECTORIES and not attributes
     return LOOK_AGAIN if of_layer else NOISE
 
@@ -143,7 +145,7 @@ def _newest_layers(opened: Directory, root: Path) -> list[str]:
 
 
 def _is_layer(entry: Entry) -> bool:
-    aside = (layout.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS)
+    aside = (names.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS)
     return entry.kind == "directory" and entry.name not in aside and not layout.is_engine_check(entry.name)
 
 
