@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.barrier import Barrier
+from collector.interpreter import set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind
 from collector.live import Status, StoreStatus, write_status
@@ -89,6 +90,7 @@ def collect(
     )
     try:
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
+        set_for_recording()
         with until_signalled(stop or threading.Event()) as stopping:
             _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger).run(stopping)
     finally:

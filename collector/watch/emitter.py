@@ -188,10 +188,11 @@ class DrainEmitter(EventEmitter):
         pending = self._source.pending()
         self._watermark.measured(now, pending)
         data = self._source.read(pending) if pending else b""
-        after = self._watermark.consume(self._source.units(data))
+        units = self._source.units(data)
+        after = self._watermark.consume(units)
         if data:
             self._pass(data, *bracket(after, self._clock.now()))
-            if self._busy:
+            if self._busy and units >= pending:
                 self._stopped_event.wait(PAUSE_SECONDS)
             self._busy = True
         else:

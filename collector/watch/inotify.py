@@ -14,6 +14,7 @@ import ctypes
 import errno
 import os
 import struct
+import sys
 from array import array
 from collections.abc import Iterator
 from fcntl import ioctl
@@ -59,8 +60,11 @@ _WORDS: Final = {
 ACTIONS: Final[dict[int, tuple[str, bool]]] = {bit | flag: (word, bool(flag)) for bit, word in _WORDS.items() for flag in (0, IN_ISDIR)}
 """Mask of a record about a name -> (action of ``Change``, whether it is a directory)."""
 
-READ_BYTES: Final = 1 << 20
-_HEADER: Final = struct.Struct("=iIII")
+READ_BYTES: Final = 1 << 17
+"""As much as is decoded while the next is read."""
+_HEADER: Final = struct.Struct("=QII")  # wd and mask together, cookie, len
+_LENGTH: Final = struct.Struct("=I")
+_LENGTH_AT: Final = 12
 _IN_CLOEXEC: Final = os.O_CLOEXEC
 _IN_NONBLOCK: Final = os.O_NONBLOCK
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -101,7 +105,7 @@ class Inotify:
         return self._count[0]
 
     def read(self, pending: int) -> bytes:
-        """Return whole records, at most the ``pending`` bytes asked for (and 1 MiB); nothing when the queue is empty."""
+        """Return whole records, at most the ``pending`` bytes asked for and ``READ_BYTES``; nothing when the queue is empty."""
         try:
             return os.read(self.fd, min(pending, READ_BYTES))
         except BlockingIOError:
@@ -119,20 +123,41 @@ class Inotify:
             self.fd = -1
 
 
-def records(data: bytes) -> Iterator[tuple[int, int, int, str]]:
-    """Yield (watch descriptor, mask, cookie, name) of the records in ``data``."""
-    unpack, size, end = _HEADER.unpack_from, _HEADER.size, len(data)
-    known: dict[bytes, str] = {b"": ""}  # names come in runs: made, moved, removed
-    position = 0
+def records(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield (key, cookie, length, padded name) of the records in ``data``; ``key`` is the first two words (``parts_of``).
+
+    A burst is mostly records of one size, since names are padded: those are taken apart without a step of Python for each.
+    """
+    length = _HEADER.unpack_from(data)[2] if data else 0
+    size = _HEADER.size + length
+    count, rest = divmod(len(data), size)
+    if not rest and all(data[at::size].count(byte) == count for at, byte in enumerate(_LENGTH.pack(length), _LENGTH_AT)):
+        return struct.iter_unpack(f"{_HEADER.format}{length}s", data)
+    return _one_by_one(data)
+
+
+def parts_of(key: int) -> tuple[int, int]:
+    """Return (watch descriptor, mask) of a key."""
+    high, low = divmod(key, 1 << 32)
+    return (low, high) if sys.byteorder == "little" else (high, low)
+
+
+class Names(dict[bytes, str]):
+    """Padded names and what they say; names come in runs (made, moved, removed), so each is decoded once."""
+
+    def __missing__(self, padded: bytes) -> str:
+        """Decode a name not met before."""
+        name = self[padded] = os.fsdecode(padded.rstrip(b"\0"))
+        return name
+
+
+def _one_by_one(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    unpack, size, position, end = _HEADER.unpack_from, _HEADER.size, 0, len(data)
     while position < end:
-        descriptor, mask, cookie, length = unpack(data, position)
+        key, cookie, length = unpack(data, position)
         start = position + size
         position = start + length
-        padded = data[start:position]
-        name = known.get(padded)
-        if name is None:
-            name = known[padded] = os.fsdecode(padded.rstrip(b"\0"))
-        yield descriptor, mask, cookie, name
+        yield key, cookie, length, data[start:position]
 
 
 def _error(path: str | None = None) -> OSError:

@@ -8,6 +8,7 @@ directory and its watch, only the survey sees what is in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -16,12 +17,21 @@ from collector.watch import inotify
 from collector.watch.emitter import RawRead, Source
 from collector.watch.engine import Engine
 from collector.watch.guard import Displaced, Identity
-from collector.watch.inotify import ACTIONS, Inotify, records
+from collector.watch.inotify import ACTIONS, Inotify, Names, parts_of, records
 from collector.watch.interface import Cause, Loss, Report
 from collector.watch.watches import Held, Outcome, WatchTable
 from linktrail.clock import Instant
 
 _SELF: Final = inotify.IN_DELETE_SELF | inotify.IN_MOVE_SELF
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a read has told so far."""
+
+    reports: list[Report] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    unmounted: list[Held] = field(default_factory=list)
 
 
 class InotifyWatcher(Engine):
@@ -58,24 +68,35 @@ class InotifyWatcher(Engine):
         return self._table.identities()
 
     def _decode(self, raw: RawRead) -> list[Report]:
-        reports: list[Report] = []
-        changes: list[Change] = []
-        unmounted: list[Held] = []
-        held_by, action_of, new = self._table.by_descriptor.get, ACTIONS.get, tuple.__new__
-        for descriptor, mask, cookie, name in records(raw.data):
-            held, action = held_by(descriptor), action_of(mask)
-            if held is not None and action is not None and name:
-                changes.append(new(Change, (held.path, name, action[0], action[1], cookie, None, None, None)))
-            elif mask & inotify.IN_Q_OVERFLOW:
-                reports += self._batch(changes, raw)
-                reports.append(_overflow(raw))
-                changes = []
-            elif mask & inotify.IN_IGNORED:
-                self._table.ended(descriptor)
-            elif held is not None:
-                self._about_itself(held, mask, changes, unmounted)
-        reports += self._batch(changes, raw)
-        return [*reports, *self._unmounted(unmounted, raw)]
+        told = _Told()
+        known: dict[int, tuple[Path, str, bool]] = {}  # what a key says, for as long as the table of watches is what it was
+        changes, known_of, names, new = told.changes, known.get, Names(), tuple.__new__
+        for key, cookie, _, padded in records(raw.data):
+            step = known_of(key)
+            if step is None or not padded:
+                descriptor, mask = parts_of(key)
+                held, action = self._table.by_descriptor.get(descriptor), ACTIONS.get(mask)
+                if held is None or action is None or not padded:
+                    self._special(descriptor, mask, raw, told)
+                    changes = told.changes
+                    known.clear()
+                    continue
+                step = known[key] = (held.path, *action)
+            path, word, is_directory = step
+            changes.append(new(Change, (path, names[padded], word, is_directory, cookie, None, None, None)))
+        return [*told.reports, *self._batch(told.changes, raw), *self._unmounted(told.unmounted, raw)]
+
+    def _special(self, descriptor: int, mask: int, raw: RawRead, told: _Told) -> None:
+        """Take a record that is not about a name in a watched directory."""
+        held = self._table.by_descriptor.get(descriptor)
+        if mask & inotify.IN_Q_OVERFLOW:
+            told.reports += self._batch(told.changes, raw)
+            told.reports.append(_overflow(raw))
+            told.changes = []
+        elif mask & inotify.IN_IGNORED:
+            self._table.ended(descriptor)
+        elif held is not None:
+            self._about_itself(held, mask, told.changes, told.unmounted)
 
     def _about_itself(self, held: Held, mask: int, changes: list[Change], unmounted: list[Held]) -> None:
         """Take a record about a watched directory as such."""
