@@ -21,6 +21,24 @@ MinimumAge = Annotated[
 AdditionalStores = Annotated[
     list[Path] | None, typer.Option("--additional-store", metavar="PATH", help="A read-only image store that the store uses; repeatable.")
 ]
+WatchMode = Annotated[
+    str,
+    typer.Option(
+        "--watch",
+        envvar="LINKTRAIL_WATCH",
+        metavar="MODE",
+        help="inotify (reads the store's directories), fanotify (deep: inside the layers too; needs CAP_SYS_ADMIN), "
+        "survey-only, or auto (the deepest allowed).",
+    ),
+]
+Quiet = Annotated[
+    str | None,
+    typer.Option("--quiet", envvar="LINKTRAIL_QUIET", metavar="DURATION", help="Read a store once it was quiet for so long (0.1)."),
+]
+MaxDelay = Annotated[
+    str | None,
+    typer.Option("--max-delay", envvar="LINKTRAIL_MAX_DELAY", metavar="DURATION", help="... or has waited for so long (1)."),
+]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")]
 
 
@@ -64,13 +82,18 @@ def collect(
     once: Annotated[bool, typer.Option("--once", help="Read the stores once, seal what is new, and end.")] = False,
     cluster: Annotated[str, typer.Option(envvar="LINKTRAIL_CLUSTER", help="Name of the cluster.")] = "",
     node: Annotated[str | None, typer.Option(envvar="LINKTRAIL_NODE", help="Name of this node (default: the host's name).")] = None,
+    watch: WatchMode = "inotify",
+    quiet: Quiet = None,
+    max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
 ) -> int:
     """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM)."""
     from collector import program  # noqa: PLC0415 - --help must not wait for it
+    from collector.settings import Settings  # noqa: PLC0415 - likewise
 
-    age = None if min_age is None else parse_duration(min_age, "--min-age")
-    return program.collect(chosen_roots(roots), state, program.Options.of(cluster=cluster, node=node, once=once, min_age=age))
+    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
+    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings)
+    return program.collect(chosen_roots(roots), state, options)
 
 
 def chosen_roots(roots: list[Path] | None) -> list[Path]:

@@ -21,7 +21,7 @@ from typing import Final
 
 from collector.diagnose import SETTLE_SECONDS
 from collector.differ import Unread
-from collector.findings import Diagnosis
+from collector.findings import Diagnosis, Finding
 from collector.links import LinkKind, LinkState, Survey
 from collector.rows import finding_columns
 from linktrail.clock import NANOSECONDS, Instant
@@ -68,6 +68,10 @@ class FindingsLog:
         """Return what a survey begun at ``started`` may take as seen before: open, or doubted for long enough."""
         opened = {(str(row["code"]), str(row["subject"])) for row in open_findings.values()}
         return frozenset(opened | {key for key, seen in self._doubted.items() if seen.monotonic + _SETTLE_NS <= started.monotonic})
+
+    def unknown(self, open_findings: Mapping[str, Row], diagnosis: Diagnosis) -> list[Finding]:
+        """Return the findings of ``diagnosis`` that are not open."""
+        return [finding for finding in diagnosis.findings if finding_id(self._root, finding.code, finding.subject) not in open_findings]
 
     def events(
         self,

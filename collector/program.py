@@ -26,7 +26,7 @@ from collector.settings import Settings
 from collector.source import Source, find_sources
 from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
-from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose
+from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, require_mode
 from linktrail import __version__
 from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.durable import FileSystem, LocalFileSystem
@@ -52,10 +52,17 @@ class Options:
 
     @classmethod
     def of(
-        cls, *, cluster: str = "", node: str | None = None, once: bool = False, min_age: float | None = None, watch: str = INOTIFY
+        cls,
+        *,
+        cluster: str = "",
+        node: str | None = None,
+        once: bool = False,
+        watch: str = INOTIFY,
+        settings: Settings | None = None,
     ) -> Options:
-        """Return the options that a command line states; ``min_age`` in seconds."""
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=Settings(min_age=min_age))
+        """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
+        require_mode(watch)
+        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=settings or Settings())
 
 
 def collect(
@@ -169,7 +176,7 @@ class _Collector:
             spool_next=spool.next_offset,
             spool_acknowledged=spool.acknowledged(),
             spool_full=recorder.outbox.full,
-            trouble=recorder.trouble,
+            trouble=recorder.trouble or next((store.findings.trouble for store in recorder.stores if store.findings.trouble), None),
             stores=tuple(_store_status(store) for store in recorder.stores),
         )
         try:

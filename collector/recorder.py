@@ -22,12 +22,14 @@ from collector.brackets import between
 from collector.ledger import Ledger
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row, interval_of
+from collector.second_look import moves
 from collector.settings import Settings
 from collector.source import Source
 from collector.spool import Spool
 from collector.store_recorder import StoreRecorder, Tools
 from collector.watch.interface import Cause, Loss, Report, WatchBatch, Watcher
 from linktrail.clock import NANOSECONDS, Clock, Instant
+from linktrail.errors import StoreUnreadableError
 from linktrail.events import Origin, Stamp
 
 JUMP_NS: Final = NANOSECONDS
@@ -100,12 +102,33 @@ class Recorder:
         self._write(self._clock.now())
 
     def record_once(self) -> None:
-        """Read every store and measure everything that was never measured. Raises ``SpoolError``."""
+        """Read every store and measure everything that was never measured; look twice where ``linktrail check`` would.
+
+        Raises ``SpoolError``, and ``StoreUnreadableError`` for a store that cannot be read: the others are recorded by then.
+        """
+        unread = None
         for store in self.stores:
-            store.read()
-            while (at := store.findings.sample_due_at()) is not None and at <= self._clock.now().monotonic:
-                store.findings.sample()
+            if not self._read_once(store):
+                unread = StoreUnreadableError(root=store.source.name, what=store.down or "it changed under every read")
         self._seal()
+        if unread is not None:
+            raise unread
+
+    def _read_once(self, store: StoreRecorder) -> bool:
+        """Read and measure a store, and again when a finding waits for a second look; false when it could not be read."""
+        if not store.read(settled=lambda survey: not moves(survey, self._clock)):
+            return False
+        self._measure(store)
+        if (second := store.findings.second_look) is not None:
+            self._clock.sleep(max(0, second - self._clock.now().monotonic) / NANOSECONDS)
+            if not store.read():
+                return False
+            self._measure(store)
+        return True
+
+    def _measure(self, store: StoreRecorder) -> None:
+        while (at := store.findings.sample_due_at()) is not None and at <= self._clock.now().monotonic:
+            store.findings.sample()
 
     def stop(self) -> None:
         """Say that recording ends, and make everything durable. Raises ``SpoolError``."""

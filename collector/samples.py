@@ -90,6 +90,7 @@ class Sampler:
         self._complete: set[str] = set()  # paths measured since they can no longer grow
         self._rest_until = 0
         self._held: dict[str, Size] = {}  # what findings hold besides layers, by path
+        self._doubted: set[str] = set()  # paths that grow and whose size is too old to be told as what they hold now
 
     def update(self, survey: Survey) -> None:
         """Take over what there is to measure from a new survey."""
@@ -98,18 +99,28 @@ class Sampler:
             for path in [path for path in known if path not in self._targets]:
                 del known[path]
         self._held.clear()
+        self._doubted &= self._targets.keys()
         self._complete &= {path for path, target in self._targets.items() if not target.grows}
 
     def by_path(self) -> dict[str, Size]:
         """Return the known sizes by path, as diagnosis asks for them."""
         known = {path: self._sizes[target.subject] for path, target in self._targets.items() if target.subject in self._sizes}
-        return {**self._held, **known}
+        return {path: size for path, size in {**self._held, **known}.items() if path not in self._doubted}
+
+    def doubt(self, paths: Iterable[str], since: int) -> bool:
+        """Take sizes at ``paths`` for unknown where they grow and were measured before ``since`` (monotonic ns); tell if any was."""
+        before = len(self._doubted)
+        for path in paths:
+            target = self._targets.get(path)
+            if target is not None and target.grows and target.subject in self._sizes and self._measured_at.get(path, since - 1) < since:
+                self._doubted.add(path)
+        return len(self._doubted) > before
 
     def unknown(self, path: str) -> bool:
         """Tell whether ``path`` was not measured yet, nor tried in vain."""
         target = self._targets.get(path)
         known = path in self._held if target is None else target.subject in self._sizes
-        return not known and path not in self._measured_at
+        return path in self._doubted or (not known and path not in self._measured_at)
 
     def total(self) -> int | None:
         """Return the allocated bytes of all that is there, ``None`` until every part was measured."""
@@ -132,6 +143,7 @@ class Sampler:
             return None
         target = chosen[1]
         self._measured_at[target.path] = started.monotonic
+        self._doubted.discard(target.path)
         if not target.grows:
             self._complete.add(target.path)
         size = self._measure(target, started)

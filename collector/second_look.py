@@ -47,7 +47,7 @@ def look(read: Callable[[], Survey], terms: Terms) -> Looked:
     """Read a store (``read``), diagnose it, and look again where needed. Raises what ``read`` raises."""
     survey = read()
     first = _diagnose(survey, terms, frozenset())
-    if not first.settling and not (first.findings and _moves(survey, terms.clock)):
+    if not first.settling and not (first.findings and moves(survey, terms.clock)):
         return Looked(survey, first)
     terms.clock.sleep(SETTLE_SECONDS)
     survey = read()
@@ -80,7 +80,7 @@ def _confirmed(diagnosis: Diagnosis, seen: frozenset[tuple[str, str]]) -> Diagno
     return Diagnosis(tuple(kept), tuple(withheld))
 
 
-def _moves(survey: Survey, clock: Clock) -> bool:
+def moves(survey: Survey, clock: Clock) -> bool:
     """Tell whether somebody changes the store: since shortly before the survey, or during a short pause now."""
     clock.sleep(PAUSE_SECONDS)
     since = survey.started - round(SETTLE_SECONDS * NANOSECONDS)

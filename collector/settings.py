@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
+
+from linktrail.durations import parse_duration
+from linktrail.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +39,16 @@ class Settings:
     rows_limit: int = 100_000
     min_age: float | None = None
     drain: float = 0.005
+
+    @classmethod
+    def of(cls, *, min_age: str | None = None, quiet: str | None = None, max_delay: str | None = None) -> Self:
+        """Return the settings that a command line states, as durations. Raises ``UsageError``."""
+        usual = cls()
+        settings = cls(
+            min_age=None if min_age is None else parse_duration(min_age, "--min-age"),
+            quiet=usual.quiet if quiet is None else parse_duration(quiet, "--quiet"),
+            max_delay=usual.max_delay if max_delay is None else parse_duration(max_delay, "--max-delay"),
+        )
+        if settings.quiet > settings.max_delay:
+            raise UsageError(what=f"--quiet ({settings.quiet:g} s) is longer than --max-delay ({settings.max_delay:g} s)")
+        return settings

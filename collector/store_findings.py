@@ -2,18 +2,23 @@
 
 Diagnosis runs after a reading, but in a store that never gets quiet only every ``diagnose_interval``. Grace periods end without any change,
 so diagnosis says when the next one does (``due_at``), and the recorder reads the store again then. What findings hold is measured first,
-and the findings told again with their bytes.
+and the findings told again with their bytes; a size that something growing had a while ago is not what a new finding holds now.
+
+A fault in diagnosis (a store that its rules cannot take) must not end the recording: it is caught in ``_diagnose``, logged, shown as
+trouble, and stands in the record as gaps with the cause ``diagnosis-failed`` until a diagnosis succeeds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from typing import Final
 
 from collector.brackets import Reading, between, since_wall
 from collector.diagnose import examine
-from collector.findings_log import FindingsLog
+from collector.findings import Diagnosis
+from collector.findings_log import FindingEvent, FindingsLog
 from collector.ledger import StoreMemory
 from collector.links import Survey
 from collector.outbox import Outbox
@@ -21,18 +26,25 @@ from collector.rows import Sample, finding_row, usage_row
 from collector.samples import Measured, Sampler, filesystems
 from collector.settings import Settings
 from collector.source import Source
+from collector.statements import Statements
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.events import Interval, Origin, Stamp
 
 _GRACE_SPACING_NS: Final = 5 * NANOSECONDS
+_FRESH_NS: Final = 10 * NANOSECONDS
+_log = logging.getLogger(__name__)
 
 
 class StoreFindings:
     """Findings and samples of one store; what is open and what was measured stands in the ledger's ``memory``."""
 
-    def __init__(self, source: Source, memory: StoreMemory, clock: Clock, outbox: Outbox, settings: Settings) -> None:
-        """Diagnose and measure ``source``."""
+    def __init__(
+        self, source: Source, memory: StoreMemory, *, clock: Clock, outbox: Outbox, settings: Settings, statements: Statements
+    ) -> None:
+        """Diagnose and measure ``source``; what cannot be diagnosed is stated through ``statements``."""
+        self.trouble: str | None = None  # why the store cannot be diagnosed now
         self._source = source
+        self._statements = statements
         self._memory = memory
         self._clock = clock
         self._outbox = outbox
@@ -53,6 +65,11 @@ class StoreFindings:
         self._filesystems_at = 0
 
     # --- findings -------------------------------------------------------------------------------------------------
+
+    @property
+    def second_look(self) -> int | None:
+        """When another reading can confirm what is held back (monotonic ns), ``None`` when nothing is."""
+        return self._log.second_look
 
     def due_at(self) -> int | None:
         """Return when a new reading is needed for a diagnosis (monotonic ns), ``None`` when nothing waits for one."""
@@ -83,26 +100,57 @@ class StoreFindings:
 
     def _diagnose(self, survey: Survey, reading: Reading, *, moving: bool) -> None:
         now = self._clock.now()
-        confirmed = self._log.confirmed(self._memory.findings, reading.started)
-        diagnosis = examine(
-            survey,
-            now=now.wall,
-            additional=self._additional,
-            sizes=self._sampler.by_path(),
-            min_age=self._settings.min_age,
-            since=self._memory.history,
-            confirmed=confirmed,
-        )
-        events = self._log.events(self._memory.findings, diagnosis, survey, confirmed=confirmed, moving=moving, looked=reading.finished)
         interval = since_wall(None, now) if self._looked is None else between(self._looked, now)
+        try:
+            diagnosis, events = self._examine(survey, reading, now, moving=moving)
+        except Exception as error:  # whatever diagnosis trips over, the record of links goes on  # noqa: BLE001
+            self._failed(error, interval, now)
+            return
+        if self.trouble is not None:
+            self._statements.gap("diagnosis-failed", self.trouble, interval, now)
+            self.trouble = None
         stamp = self._stamp(interval, now)
         rows = [finding_row(event.action, event.columns, event.since, stamp) for event in events]
         for row in rows[: self._outbox.accept("findings", rows)]:
             self._memory.put_finding(row)
-        self._looked, self._postponed, self._resize = now, False, False
         self._grace_due = diagnosis.due
+        self._done(now)
         held = (path for finding in diagnosis.findings if finding.bytes is None for path in finding.held)
         self._wanted = [path for path in held if self._sampler.unknown(path)]
+
+    def _examine(self, survey: Survey, reading: Reading, now: Instant, *, moving: bool) -> tuple[Diagnosis, list[FindingEvent]]:
+        confirmed = self._log.confirmed(self._memory.findings, reading.started)
+
+        def examined() -> Diagnosis:
+            return examine(
+                survey,
+                now=now.wall,
+                additional=self._additional,
+                sizes=self._sampler.by_path(),
+                min_age=self._settings.min_age,
+                since=self._memory.history,
+                confirmed=confirmed,
+            )
+
+        diagnosis = examined()
+        fresh = self._log.unknown(self._memory.findings, diagnosis)
+        if self._sampler.doubt((path for finding in fresh for path in finding.held), now.monotonic - _FRESH_NS):
+            diagnosis = examined()
+        return diagnosis, self._log.events(
+            self._memory.findings, diagnosis, survey, confirmed=confirmed, moving=moving, looked=reading.finished
+        )
+
+    def _failed(self, error: Exception, interval: Interval, now: Instant) -> None:
+        """State that the findings of this time may be wrong, and try again with a later reading."""
+        self.trouble = f"diagnosis failed, so findings are missing or out of date: {type(error).__name__}: {error}"
+        _log.error("%s: %s", self._source.name, self.trouble, exc_info=error)
+        self._statements.gap("diagnosis-failed", self.trouble, interval, now)
+        self._grace_due = None
+        self._wanted = []
+        self._done(now)
+
+    def _done(self, now: Instant) -> None:
+        self._looked, self._postponed, self._resize = now, False, False
 
     # --- sizes ----------------------------------------------------------------------------------------------------
 

@@ -67,10 +67,12 @@ class StoreRecorder:
         """Record ``source`` onto what ``memory`` knows; ``ledger_lost`` says that it once knew more."""
         self.source = source
         self.memory = memory
-        self.findings = StoreFindings(source, memory, tools.clock, tools.outbox, tools.settings)
         self.survey: Survey | None = None
         self.down: str | None = None  # why it cannot be read
         self.statements = Statements(source, clock=tools.clock, outbox=tools.outbox, watcher=tools.watcher, how=tools.statement)
+        self.findings = StoreFindings(
+            source, memory, clock=tools.clock, outbox=tools.outbox, settings=tools.settings, statements=self.statements
+        )
         self.changes = 0
         self.events = 0
         self.reading_ns = 0  # how long the last reading took
@@ -157,8 +159,11 @@ class StoreRecorder:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def read(self) -> bool:
-        """Read the store and record what changed; false when it could not be read. Raises ``SpoolError``."""
+    def read(self, settled: Callable[[Survey], bool] | None = None) -> bool:
+        """Read the store and record what changed; false when it could not be read. Raises ``SpoolError``.
+
+        ``settled`` tells whether the store stood still around a survey, where no watch tells it (default: it did).
+        """
         clock = self._tools.clock
         begun = started = clock.now()
         try:
@@ -174,7 +179,7 @@ class StoreRecorder:
         reading = Reading(started, clock.now())
         if not self._tools.drain():
             self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
-        self._record(survey, reading)
+        self._record(survey, reading, settled)
         self._rest(begun)
         return True
 
@@ -200,7 +205,7 @@ class StoreRecorder:
         places = (self.place(path) for path in self._tools.watcher.covered)
         self._evidence.watching((place for place in places if place is not None), now)
 
-    def _record(self, survey: Survey, reading: Reading) -> None:
+    def _record(self, survey: Survey, reading: Reading, settled: Callable[[Survey], bool] | None) -> None:
         settings = self._tools.settings
         origin = Origin.BASELINE if self._previous is None and self._known is None else Origin.SURVEY
         told = Round(survey, reading, self._previous, self._known, origin)
@@ -223,7 +228,8 @@ class StoreRecorder:
         self._state(reading)
         self._previous = reading.started
         self._parent = self.source.parent()
-        self.findings.look(survey, reading, moving=moving or bool(timed and not told.first))
+        moving = moving or bool(timed and not told.first) or (settled is not None and not settled(survey))
+        self.findings.look(survey, reading, moving=moving)
 
     def _take(self, timed: list[Timed], reading: Reading) -> bool:
         """Give the rows to the outbox and advance the ledger by those it took; tell whether it took all."""

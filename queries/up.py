@@ -19,10 +19,10 @@ from typing import IO, Annotated, Final
 
 import typer
 
-from collector.commands import AsJson, MinimumAge, Roots, StateOption, chosen_roots
+from collector.commands import AsJson, MaxDelay, MinimumAge, Quiet, Roots, StateOption, WatchMode, chosen_roots
+from collector.settings import Settings
 from collector.source import find_sources
 from linktrail.clock import SystemClock
-from linktrail.durations import parse_duration
 from linktrail.errors import LinktrailError, ProgramFailedError
 from linktrail.state import State, open_state
 from linktrail.stopping import until_signalled
@@ -42,6 +42,9 @@ def up(
     state: StateOption = None,
     cluster: Annotated[str, typer.Option(envvar="LINKTRAIL_CLUSTER", help="Name of the cluster.")] = "",
     node: Annotated[str | None, typer.Option(envvar="LINKTRAIL_NODE", help="Name of this node (default: the host's name).")] = None,
+    watch: WatchMode = "inotify",
+    quiet: Quiet = None,
+    max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
     as_json: AsJson = False,
 ) -> int:
@@ -49,20 +52,15 @@ def up(
 
     Example: linktrail up /var/lib/containers/storage
     """
-    age = None if min_age is None else parse_duration(min_age, "--min-age")
+    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
     chosen = chosen_roots(roots)
     opened = open_state(state, chosen)
     find_sources(chosen)  # a root that is no store is said here, not in a log
     if once:
-        return _once(chosen, opened, cluster=cluster, node=node, min_age=age, as_json=as_json)
-    words = [
-        "--state",
-        str(opened.path),
-        "--cluster",
-        cluster,
-        *(["--node", node] if node else []),
-        *(["--min-age", min_age] if min_age else []),
-    ]
+        return _once(chosen, opened, cluster=cluster, node=node, settings=settings, as_json=as_json)
+    given = {"--node": node, "--watch": watch, "--quiet": quiet, "--max-delay": max_delay, "--min-age": min_age}
+    words = ["--state", str(opened.path), "--cluster", cluster]
+    words += [word for option, value in given.items() if value for word in (option, value)]
     programs = [
         Program("collect", [*(str(root.absolute()) for root in chosen), *words], opened.log("collect")),
         Program("process", ["--state", str(opened.path)], opened.log("process")),
@@ -70,11 +68,11 @@ def up(
     return _supervise(programs, opened, as_json=as_json)
 
 
-def _once(roots: Sequence[Path], state: State, *, cluster: str, node: str | None, min_age: float | None, as_json: bool) -> int:
+def _once(roots: Sequence[Path], state: State, *, cluster: str, node: str | None, settings: Settings, as_json: bool) -> int:
     from collector import program as collector  # noqa: PLC0415 - --help must not wait for it
     from processor import program as processor  # noqa: PLC0415 - likewise
 
-    collector.collect(roots, state.path, collector.Options.of(cluster=cluster, node=node, once=True, min_age=min_age))
+    collector.collect(roots, state.path, collector.Options.of(cluster=cluster, node=node, once=True, settings=settings))
     processor.drain(state, state.lake)
     summary(state, sys.stdout, as_json=as_json)
     return 0

@@ -32,6 +32,8 @@ INOTIFY: Final = InotifyWatcher.mode
 FANOTIFY: Final = FanotifyWatcher.mode
 SURVEY_ONLY: Final = Unwatched.mode
 MODES: Final = (INOTIFY, FANOTIFY, SURVEY_ONLY)
+AUTO: Final = "auto"
+"""The deepest mode that this process may use."""
 
 _INSIDE: Final = (
     "changes inside the layers",
@@ -88,10 +90,10 @@ def probe(roots: Iterable[Path] = ()) -> tuple[Mode, ...]:
 def choose(wanted: str, roots: Sequence[Path], *, clock: Clock) -> Choice:
     """Return a watcher of the ``wanted`` mode for ``roots``, or of the next one that works.
 
-    ``wanted`` is one of ``MODES``; fanotify falls back to inotify, inotify to surveys only. Raises ``UsageError`` for another word.
+    ``wanted`` is one of ``MODES``, or ``auto``; fanotify falls back to inotify, inotify to surveys only. Raises ``UsageError`` for another
+    word.
     """
-    if wanted not in MODES:
-        raise UsageError(what=f"unknown watch mode {wanted!r}: one of {', '.join(MODES)}")
+    require_mode(wanted)
     modes = {mode.name: mode for mode in probe(roots)}
     reasons = []
     for name in _from(wanted):
@@ -101,13 +103,20 @@ def choose(wanted: str, roots: Sequence[Path], *, clock: Clock) -> Choice:
             except WatchError as error:
                 reasons.append(f"{name} refused: {error.message}")
                 continue
-            return Choice(watcher, _statement(modes[name], reasons, roots), complete=name == wanted)
+            return Choice(watcher, _statement(modes[name], reasons, roots), complete=wanted in (name, AUTO))
         reasons.append(f"{name} refused: {modes[name].refused}")
     raise AssertionError("surveys are always possible")
 
 
+def require_mode(wanted: str) -> None:
+    """Raise ``UsageError`` unless ``wanted`` is a word for a watch mode."""
+    if wanted not in (*MODES, AUTO):
+        raise UsageError(what=f"unknown watch mode '{wanted}': one of {', '.join((*MODES, AUTO))}")
+
+
 def _from(wanted: str) -> tuple[str, ...]:
-    return {FANOTIFY: (FANOTIFY, INOTIFY, SURVEY_ONLY), INOTIFY: (INOTIFY, SURVEY_ONLY)}.get(wanted, (SURVEY_ONLY,))
+    order = (FANOTIFY, INOTIFY, SURVEY_ONLY)
+    return order if wanted == AUTO else order[order.index(wanted) :]
 
 
 def _open(name: str, clock: Clock) -> Watcher:
