@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +16,8 @@ from linktrail.schema import TEXT
 _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 _WHOLE_ID: Final = 64
 _SHORT_ID: Final = 12
+_LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
+_PLACES: Final = ("cluster", "node", "store_kind", "store_root")
 
 
 def short(name: str) -> str:
@@ -52,3 +55,42 @@ def brief_table(names: tuple[str, ...], rows: Iterable[tuple[object, ...]], kind
 def present(clock: Clock | None) -> int:
     """Return the present (ns UTC)."""
     return (clock or SystemClock()).now().wall
+
+
+def shorten(text: str) -> str:
+    """Return ``text`` with every id of 64 hexadecimal digits in it cut to 12."""
+    return _LONG_ID.sub(r"\1", text)
+
+
+def brief(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` for eyes: ids short, the two ends of an interval in one column, columns that say nothing left out."""
+    names = rows.column_names
+    columns: dict[str, pa.Array] = {}
+    for name in names:
+        values = rows.column(name).to_pylist()
+        if name.endswith("_before") and f"{name.removesuffix('before')}after" in names:
+            continue
+        if name.endswith("_after") and f"{name.removesuffix('after')}before" in names:
+            ends = rows.column(f"{name.removesuffix('after')}before").to_pylist()
+            columns[name.removesuffix("_after")] = pa.array(map(span, values, ends), TEXT)
+        elif not _says_nothing(name, values):
+            columns[name] = (
+                pa.array([_short_value(value) for value in values], TEXT) if _has_text(rows.schema.field(name).type) else rows.column(name)
+            )
+    return pa.table(columns) if columns else rows
+
+
+def _says_nothing(name: str, values: list[Any]) -> bool:
+    if name in _PLACES:
+        return len(set(values)) <= 1
+    return len(values) > 0 and (all(value in (None, [], "") for value in values) or (name == "certainty" and set(values) == {"certain"}))
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    return bool(kind == TEXT or pa.types.is_string(kind) or pa.types.is_list(kind))
+
+
+def _short_value(value: object) -> str | None:
+    if isinstance(value, list):
+        return " -> ".join(shorten(str(part)) for part in value) if value else None
+    return None if value is None else shorten(str(value))

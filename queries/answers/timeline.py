@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -13,14 +12,12 @@ from linktrail.clock import Clock
 from linktrail.output import Sheet
 from linktrail.schema import TEXT
 from queries.answer import Answer, engine_of, spelled
-from queries.answers.eyes import brief_table, present, span
+from queries.answers.eyes import brief_table, present, shorten, span
 from queries.catalog import question_named
 from queries.completeness import Scope, completeness
 from queries.engine import Engine
 from queries.subjects import find_subject
 from queries.words import happened
-
-_LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
 
 
 def happened_to(
@@ -66,4 +63,4 @@ def happened_to(
 
 def _brief_event(event: Mapping[str, Any], text: str, *, several: bool) -> tuple[object, ...]:
     ends = (span(event["after"], event["after"]), span(event["before"], event["before"]))
-    return (*ends, *((event["node"],) if several else ()), event["origin"], _LONG_ID.sub(r"\1", text))
+    return (*ends, *((event["node"],) if several else ()), event["origin"], shorten(text))

@@ -1,18 +1,20 @@
 -- title: What grew
--- question: Which layers, stores and filesystems grew or shrank between two instants, and by how much?
+-- question: What grew or shrank between two instants, and by how much: layers, containers, pods, images, stores, nodes or filesystems?
 -- window: since until
--- parameter since timestamp: from this instant on
+-- parameter since timestamp: from this instant on (left out: from the first sample)
 -- parameter until timestamp = now: up to this instant
+-- parameter by text = layer: layer, container, pod, image, store, node or filesystem
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node
--- column scope: layer, store or filesystem
--- column subject: layer id, store root or mount point
--- column role: what a layer served as when it was last measured
--- column growth_bytes: bytes at the last sample less bytes at the first
--- column first_bytes: bytes at the first sample
--- column last_bytes: bytes at the last sample
--- column largest_bytes: the largest sample in between
--- column samples: number of samples
+-- column name: what grew: an id, name, root or mount point
+-- column growth_bytes: bytes at the end less bytes at the beginning; what was made in between began with none, what was removed ends with none
+-- column first_bytes: bytes at the beginning
+-- column last_bytes: bytes at the end
+-- column largest_bytes: the largest single sample in between
+-- column hourly_bytes: growth an hour, by the time between first and last sample
+-- column layers: number of layers (or stores, filesystems) counted
+-- column appeared: how many of them appeared in that time
+-- column removed: how many of them were removed in that time
 -- column first_sampled: the first sample had been taken then
 -- column last_sampled: the last sample had been taken then
 -- column container_name: owner, as far as known
@@ -20,13 +22,52 @@
 -- column k8s_pod_name: owner, as far as known
 -- column cluster: cluster of the node
 -- column node: node
--- column store_root: root of the store
-SELECT scope, subject, arg_max(role, (run, seq)) AS role, arg_max(bytes, (run, seq)) - arg_min(bytes, (run, seq)) AS growth_bytes,
-    arg_min(bytes, (run, seq)) AS first_bytes, arg_max(bytes, (run, seq)) AS last_bytes, max(bytes) AS largest_bytes, count(*) AS samples,
-    min(occurred_before) AS first_sampled, max(occurred_before) AS last_sampled, arg_max(container_name, (run, seq)) AS container_name,
-    arg_max(container_image_name, (run, seq)) AS container_image_name, arg_max(k8s_pod_name, (run, seq)) AS k8s_pod_name,
-    cluster, node, store_root
-FROM usage
-WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($since IS NULL OR occurred_before >= $since) AND occurred_before <= $until AND bytes IS NOT NULL
-GROUP BY scope, subject, cluster, node, store_root
-ORDER BY growth_bytes DESC, last_bytes DESC, node, store_root, subject
+-- column store_root: root of the store (null where several are counted together)
+WITH
+wanted AS (
+    SELECT *, run || lpad(seq::VARCHAR, 20, '0') AS place
+    FROM usage
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND bytes IS NOT NULL AND occurred_before <= $until::TIMESTAMPTZ
+      AND scope = CASE $by WHEN 'filesystem' THEN 'filesystem' WHEN 'store' THEN 'store' WHEN 'node' THEN 'store' ELSE 'layer' END
+),
+changes AS (
+    SELECT cluster, node, store_root, coalesce(layer_id, subject) AS layer, min(occurred_before) FILTER (action = 'created') AS made,
+        max(occurred_before) FILTER (action = 'removed') AS gone, arg_max(action, (run, seq)) = 'removed' AS is_gone
+    FROM links
+    WHERE link_kind IN ('layer_directory', 'temporary_directory') AND action IN ('created', 'removed', 'observed') AND occurred_before <= $until::TIMESTAMPTZ
+      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    GROUP BY ALL
+),
+each AS (
+    SELECT w.scope, w.subject, w.cluster, w.node, w.store_root, any_value(c.made) AS made, coalesce(any_value(c.is_gone), false) AS is_gone, any_value(c.gone) AS gone,
+        arg_max(w.bytes, w.place) FILTER ($since IS NOT NULL AND w.occurred_before <= $since::TIMESTAMPTZ) AS before_bytes,
+        arg_min(w.bytes, w.place) FILTER ($since IS NULL OR w.occurred_before > $since::TIMESTAMPTZ) AS earliest_bytes,
+        arg_max(w.bytes, w.place) AS newest_bytes,
+        max(w.bytes) FILTER ($since IS NULL OR w.occurred_before > $since::TIMESTAMPTZ) AS largest_bytes,
+        coalesce(max(w.occurred_before) FILTER ($since IS NOT NULL AND w.occurred_before <= $since::TIMESTAMPTZ), min(w.occurred_before)) AS first_sampled,
+        max(w.occurred_before) AS last_sampled, arg_max(w.container_id, w.place) AS container_id, arg_max(w.container_name, w.place) AS container_name,
+        arg_max(w.container_image_name, w.place) AS container_image_name, arg_max(w.k8s_pod_name, w.place) AS k8s_pod_name,
+        arg_max(w.k8s_namespace_name, w.place) AS k8s_namespace_name
+    FROM wanted AS w
+    LEFT JOIN changes AS c ON w.scope = 'layer' AND c.cluster = w.cluster AND c.node = w.node AND c.store_root IS NOT DISTINCT FROM w.store_root AND c.layer = w.subject
+    GROUP BY w.scope, w.subject, w.cluster, w.node, w.store_root
+),
+counted AS (
+    SELECT *, made IS NOT NULL AND ($since IS NULL OR made > $since::TIMESTAMPTZ) AS appeared,
+        CASE WHEN made IS NOT NULL AND ($since IS NULL OR made > $since::TIMESTAMPTZ) THEN 0 ELSE coalesce(before_bytes, earliest_bytes) END AS first_bytes,
+        CASE WHEN is_gone THEN 0 ELSE newest_bytes END AS last_bytes,
+        CASE $by WHEN 'container' THEN coalesce(container_name, container_id) WHEN 'pod' THEN concat_ws('/', k8s_namespace_name, k8s_pod_name)
+            WHEN 'image' THEN container_image_name WHEN 'node' THEN node ELSE subject END AS name
+    FROM each
+    WHERE NOT (is_gone AND $since IS NOT NULL AND gone <= $since::TIMESTAMPTZ)
+)
+SELECT name, sum(last_bytes - first_bytes)::BIGINT AS growth_bytes, sum(first_bytes)::BIGINT AS first_bytes, sum(last_bytes)::BIGINT AS last_bytes,
+    max(largest_bytes) AS largest_bytes,
+    round(sum(last_bytes - first_bytes) * 3600.0 / nullif(date_diff('microsecond', min(first_sampled), max(last_sampled)) / 1000000, 0))::BIGINT AS hourly_bytes,
+    count(*) AS layers, count(*) FILTER (appeared) AS appeared, count(*) FILTER (is_gone) AS removed, min(first_sampled) AS first_sampled,
+    max(last_sampled) AS last_sampled, any_value(container_name) AS container_name, any_value(container_image_name) AS container_image_name,
+    any_value(k8s_pod_name) AS k8s_pod_name, cluster, node, CASE WHEN count(DISTINCT store_root) = 1 THEN any_value(store_root) END AS store_root
+FROM counted
+WHERE name IS NOT NULL AND name <> '' AND ($by IN ('container', 'pod', 'image', 'node', 'layer', 'store', 'filesystem'))
+GROUP BY name, cluster, node
+ORDER BY growth_bytes DESC, last_bytes DESC, node, name

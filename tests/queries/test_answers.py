@@ -252,10 +252,9 @@ def test_what_cannot_be_meant_is_said(engine: Engine, name: str, error: type[Exc
 def test_every_question_answers_with_the_columns_it_states(engine: Engine, name: str) -> None:
     """The header of a question is its contract: parameters and columns, in order; and it answers with and without them."""
     question = questions()[name]
-    required = {parameter.name: LEAKED[:8] for parameter in question.parameters if parameter.required}
-    every = {
-        parameter.name: {"timestamp": "2026-11-23T16:30:00Z", "integer": "3"}.get(parameter.kind, "x") for parameter in question.parameters
-    }
+    fitting = {"timestamp": "2026-11-23T16:30:00Z", "integer": "3"}
+    required = {parameter.name: fitting.get(parameter.kind, LEAKED[:8]) for parameter in question.parameters if parameter.required}
+    every = {parameter.name: fitting.get(parameter.kind, "x") for parameter in question.parameters}
     for given in (required, {**every, **required}):
         values = question.values(given, at(3600))
         rows = engine.query(question.sql, question.bound(values))
@@ -291,10 +290,17 @@ def test_holders_and_sharers(engine: Engine) -> None:
 
 
 def test_growth_and_history(engine: Engine) -> None:
-    """What grew by how much; and from when to when a finding was open."""
+    """What grew by how much, until it was removed; and from when to when a finding was open."""
     catalog = questions()
-    bound = catalog["growth"].bound(catalog["growth"].values({}, at(3600)))
-    grown = engine.rows(catalog["growth"].sql, bound)
-    history = engine.rows(catalog["findings_history"].sql, {**bound, "code": None})
-    assert [(row["subject"], row["growth_bytes"]) for row in grown[:2]] == [("/srv", 20_000_000), (LEAKED, 8_000_000)]
+
+    def grown(by: str, until: float) -> list[tuple[str, int]]:
+        values = catalog["growth"].values({"by": by}, at(until))
+        return [(row["name"], row["growth_bytes"]) for row in engine.rows(catalog["growth"].sql, catalog["growth"].bound(values))]
+
+    assert grown("filesystem", 3600) == [("/srv", 20_000_000)]
+    assert grown("layer", 1000)[0] == (LEAKED, 9_000_000), "made in that time: it began with nothing"
+    assert dict(grown("layer", 3600))[LEAKED] == 0, "made and removed in that time"
+    assert grown("pod", 1000) == [("jobs/worker-0", 9_000_000)]
+    bound = catalog["findings_history"].bound(catalog["findings_history"].values({}, at(3600)))
+    history = engine.rows(catalog["findings_history"].sql, bound)
     assert [(row["subject"], row["severity"], row["closed_before"] is not None) for row in history] == [(LEAKED, "error", True)]

@@ -1,0 +1,52 @@
+"""Questions of the catalog about one thing: its name is looked up first, and the rows are shortened for eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from linktrail.clock import Clock
+from linktrail.errors import UnknownSubjectError
+from queries.answer import Answer, ask, engine_of
+from queries.answers.eyes import brief, present
+from queries.catalog import Question, question_named
+from queries.engine import Engine
+from queries.subjects import find_subject
+
+
+def asked(lake: Path | Engine, question: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
+    """Ask ``question`` with ``values`` (instants in ns UTC; what is left out is as the question says)."""
+    now = present(clock)
+    known = question_named(question)
+    with engine_of(lake) as engine:
+        answer = ask(engine, known, _filled(known, values, now), now)
+    return _for_eyes(answer)
+
+
+def asked_about(lake: Path | Engine, question: str, subject: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
+    """Ask ``question`` about what ``subject`` means: an id, 6 characters of one, a name, or a path.
+
+    Raises ``UnknownSubjectError``, ``AmbiguousSubjectError``, ``UsageError``.
+    """
+    now = present(clock)
+    known = question_named(question)
+    with engine_of(lake) as engine:
+        meant = find_subject(engine, subject)
+        if meant.id is None:
+            raise UnknownSubjectError(name=subject)
+        answer = ask(engine, known, _filled(known, {**values, "id": meant.id}, now), now)
+    notes = () if meant.id == subject else (f"{subject} is {meant.id}.",)
+    return replace(_for_eyes(answer), notes=notes)
+
+
+def _filled(question: Question, values: Mapping[str, object], now: int) -> dict[str, object]:
+    """Return ``values`` with the defaults of all other parameters."""
+    defaults: dict[str, object] = {parameter.name: parameter.default for parameter in question.parameters}
+    instants = {parameter.name: now for parameter in question.parameters if parameter.default == "now"}
+    return {**defaults, **instants, **{name: value for name, value in values.items() if value is not None}}
+
+
+def _for_eyes(answer: Answer) -> Answer:
+    first = answer.sheets[0]
+    return replace(answer, sheets=(replace(first, brief=brief(answer.rows)), *answer.sheets[1:]))

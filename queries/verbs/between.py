@@ -1,0 +1,88 @@
+"""The verbs that compare or cover a time: ``growth``, ``diff`` and ``coverage``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from linktrail.output import Format
+from queries.verbs.giving import give
+from queries.verbs.options import AsJson, Cluster, Form, From, Lake, Node, Store, To, lake_path, require_one, span
+
+_GROWS: Final = ("layer", "container", "pod", "image", "store", "node", "filesystem")
+
+
+def growth(
+    *,
+    first: From = None,
+    last: To = "now",
+    by: Annotated[str, typer.Option("--by", help=f"What is counted together: {', '.join(_GROWS)}.")] = "layer",
+    lake: Lake = None,
+    cluster: Cluster = None,
+    node: Node = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
+) -> int:
+    """What grew or shrank between two instants, the largest growth first.
+
+    Examples: linktrail growth --from '1 day ago'
+              linktrail growth --from 2026-11-22 --to 2026-11-23 --by pod
+
+    Exit code 3: answered, but the record has gaps in that time.
+    """
+    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
+
+    require_one("--by", by, _GROWS)
+    after, before = span(first, last)
+    values = {"since": after, "until": before, "by": by, "cluster": cluster, "node": node}
+    return give(asked(lake_path(lake), "growth", values), form, as_json=as_json)
+
+
+def diff(
+    first: Annotated[str, typer.Argument(metavar="T1", help="The first instant; written as --at.")],
+    last: Annotated[str, typer.Argument(metavar="[T2]", help="The second instant.")] = "now",
+    *,
+    lake: Lake = None,
+    cluster: Cluster = None,
+    node: Node = None,
+    store: Store = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
+) -> int:
+    """The link graph at one instant against another: which links were added, removed or changed.
+
+    What came and went in between is in no diff; linktrail timeline has it.
+
+    Example: linktrail diff '1 day ago' now --node worker-3
+
+    Exit code 3: answered, but the record has gaps in that time.
+    """
+    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
+
+    after, before = span(first, last)
+    values = {"since": after, "until": before, "cluster": cluster, "node": node, "store": store}
+    return give(asked(lake_path(lake), "diff", values), form, as_json=as_json)
+
+
+def coverage(
+    *,
+    first: From = None,
+    last: To = "now",
+    lake: Lake = None,
+    cluster: Cluster = None,
+    node: Node = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
+) -> int:
+    """Was the record complete in this time: from when to when it reaches, store by store, and what may be missing and why.
+
+    Example: linktrail coverage --from '1 day ago'
+
+    Exit code 3: the record has gaps in that time.
+    """
+    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
+
+    after, before = span(first, last)
+    values = {"since": after, "until": before, "cluster": cluster, "node": node}
+    return give(asked(lake_path(lake), "coverage", values), form, as_json=as_json)
