@@ -58,7 +58,7 @@ class StoreReport:
             "kind": self.survey.kind.value,
             "root": column_text(self.survey.root),
             "read_only": self.survey.read_only,
-            "layers": counts[LinkKind.LAYER_RECORD],
+            "layers": len({link.subject for link in self.survey.of_kind(LinkKind.LAYER_RECORD)}),  # containerd keeps two records of each
             "layer_directories": counts[LinkKind.LAYER_DIRECTORY],
             "images": counts[LinkKind.IMAGE_RECORD],
             "containers": counts[LinkKind.CONTAINER_RECORD],

@@ -13,7 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
-from collector.diagnose import chains, lower, plumbing, reachability, records
+from collector.diagnose import (
+    chains,
+    containerd_breaks,
+    containerd_leaks,
+    containerd_objects,
+    containerd_strays,
+    lower,
+    plumbing,
+    reachability,
+    records,
+)
 from collector.diagnose.context import SETTLE_SECONDS, Examination, History
 from collector.findings import Diagnosis, Finding, worst_first
 from collector.graph import Graph
@@ -25,7 +35,14 @@ Rule = Callable[[Examination], None]
 RULES: Final[Mapping[StoreKind, tuple[Rule, ...]]] = {
     StoreKind.CONTAINERS_STORAGE: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
     StoreKind.DOCKER_OVERLAY2: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
-    StoreKind.CONTAINERD_OVERLAYFS: (reachability.leaks, chains.breaks, records.breaks),
+    StoreKind.CONTAINERD_OVERLAYFS: (
+        containerd_leaks.leaks,
+        containerd_strays.leaks,
+        reachability.temporary,
+        containerd_breaks.breaks,
+        containerd_objects.breaks,
+        records.breaks,
+    ),
 }
 
 

@@ -38,8 +38,7 @@ def leaks(look: Examination) -> None:
         _unaccounted(look)
     for container in graph.containers.values():
         _external(look, container)
-    for link in graph.temporary:
-        _temporary(look, link)
+    temporary(look)
 
 
 def _incomplete(look: Examination, layer: Layer) -> bool:
@@ -237,6 +236,12 @@ def _external(look: Examination, container: Container) -> None:
             removes=[container.layer] if container.layer else [],
         )
     )
+
+
+def temporary(look: Examination) -> None:
+    """Report temporary directories that were left behind."""
+    for link in () if look.read_only else look.graph.temporary:
+        _temporary(look, link)
 
 
 def _temporary(look: Examination, link: Link) -> None:

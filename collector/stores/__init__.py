@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from collector.stores.containerd import DRIVER as CONTAINERD
 from collector.stores.containers_storage import DRIVER as CONTAINERS_STORAGE
 from collector.stores.protocol import Driver
 
-# collector.stores.containerd reads its stores completely, but has no diagnosis of its own yet: the generic rules give it false alarms and
-# another engine's advice, so it is not offered before collector.diagnose knows containerd.
-DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE,)
+DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD)
 
 
 class Found(NamedTuple):

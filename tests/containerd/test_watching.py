@@ -126,6 +126,15 @@ def test_the_end_of_a_watched_directory_is_news_and_other_places_are_not(store: 
     assert DRIVER.interpret(store.root, Change(Path("/elsewhere"), "meta.db", "modified", is_directory=False)) == NOISE
 
 
-def test_usual_roots_are_those_of_the_known_engines() -> None:
-    """containerd, k3s, RKE2, microk8s, Docker."""
-    assert [str(root).split("/")[3] for root in DRIVER.usual_roots()] == ["containerd", "rancher", "rancher", "microk8s", "docker"]
+def test_usual_roots_are_those_of_the_known_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """containerd, k3s, RKE2, microk8s, k0s, Docker, and nerdctl without root."""
+    monkeypatch.setenv("HOME", "/home/user")
+    assert [str(root) for root in DRIVER.usual_roots()] == [
+        "/var/lib/containerd",
+        "/var/lib/rancher/k3s/agent/containerd",
+        "/var/lib/rancher/rke2/agent/containerd",
+        "/var/snap/microk8s/common/var/lib/containerd",
+        "/var/lib/k0s/containerd",
+        "/var/lib/docker/containerd/daemon",
+        "/home/user/.local/share/containerd",
+    ]

@@ -34,6 +34,7 @@ _ENGINE_ROOTS: Final = (
     "/var/lib/rancher/k3s/agent/containerd",
     "/var/lib/rancher/rke2/agent/containerd",
     "/var/snap/microk8s/common/var/lib/containerd",
+    "/var/lib/k0s/containerd",
     "/var/lib/docker/containerd/daemon",
 )
 
@@ -124,5 +125,5 @@ def inside(*buckets: str) -> str:
 
 
 def usual_roots() -> tuple[Path, ...]:
-    """Return where containerd, k3s, RKE2, microk8s and Docker keep containerd's store."""
-    return tuple(Path(root) for root in _ENGINE_ROOTS)
+    """Return where containerd, k3s, RKE2, microk8s, k0s, Docker and rootless nerdctl keep containerd's store."""
+    return tuple(Path(root) for root in (*_ENGINE_ROOTS, Path("~/.local/share/containerd").expanduser()))
