@@ -42,6 +42,8 @@ VERBS = (
     Verb("whois", "queries.verbs.about:whois", "Whose layer, directory, image or container it is, also after deletion.", "query"),
     Verb("why", "queries.verbs.about:why", "What holds a layer or image, by which path of links.", "query"),
     Verb("shared-by", "queries.verbs.about:shared_by", "What shares a layer.", "query"),
+    Verb("can-delete", "queries.verbs.doing:can_delete", "Is it safe to delete: a verdict with reasons.", "query"),
+    Verb("repair-plan", "queries.verbs.doing:repair_plan", "Steps that repair just this; printed, never run.", "query"),
     Verb("growth", "queries.verbs.between:growth", "What grew between two instants.", "query"),
     Verb("diff", "queries.verbs.between:diff", "The link graph at one instant against another.", "query"),
     Verb("coverage", "queries.verbs.between:coverage", "Was the record complete in this time.", "query"),
