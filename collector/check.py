@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from collector.findings import Diagnosis, Finding, Withheld, worst_first
 from collector.links import Link, LinkKind, Survey
+from collector.mounts.machine import Machine, Seen, usual_proc, with_seen
 from collector.second_look import Terms, look
 from collector.stores import DRIVERS, driver_for
 from collector.stores.containers_storage import additional_stores as configured_stores
@@ -50,6 +51,7 @@ class StoreReport:
 
     survey: Survey
     diagnosis: Diagnosis
+    mounts: Seen = field(default_factory=Seen)
 
     def document(self) -> dict[str, Any]:
         """Return the entry of ``stores``."""
@@ -62,6 +64,7 @@ class StoreReport:
             "layer_directories": counts[LinkKind.LAYER_DIRECTORY],
             "images": counts[LinkKind.IMAGE_RECORD],
             "containers": counts[LinkKind.CONTAINER_RECORD],
+            "mounts": self.mounts.document(),
             "findings": len(self.diagnosis.findings),
             "read_at": iso(self.survey.finished),
         }
@@ -118,14 +121,16 @@ def run_check(
     clock: Clock,
     progress: Progress = no_progress,
     configurations: Sequence[Path] = CONFIGURATIONS,
+    proc: Path | None = None,
 ) -> CheckReport:
     """Look at the stores at ``roots``.
 
     ``min_age`` (seconds) replaces every grace period, ``contents`` compares files too, ``additional_stores`` are read-only image stores
-    that all of them use. With a single root its error is raised (``NoStoreError``, ``StoreUnreadableError``, ``StoreUnstableError``); with
+    that all of them use. ``proc`` is where mounts and open files are read (default: as ``usual_proc`` says; ``OFF``: nowhere).
+    With a single root its error is raised (``NoStoreError``, ``StoreUnreadableError``, ``StoreUnstableError``); with
     several it stands in the report.
     """
-    check = _Check(contents_reader() if contents else None, min_age, clock, progress)
+    check = _Check(contents_reader() if contents else None, min_age, clock, progress, Machine(proc or usual_proc(), clock))
     unique = {os.path.realpath(root): root for root in reversed(roots)}
     for root in reversed(unique.values()):
         try:
@@ -151,8 +156,9 @@ def contents_reader() -> ContentsReader:
 class _Check:
     """One run over several roots; additional stores are read once and stand after the others in the report."""
 
-    def __init__(self, contents: ContentsReader | None, min_age: float | None, clock: Clock, progress: Progress) -> None:
+    def __init__(self, contents: ContentsReader | None, min_age: float | None, clock: Clock, progress: Progress, machine: Machine) -> None:
         self.report = CheckReport()
+        self.machine = machine
         self.contents = contents
         self.min_age = min_age
         self.clock = clock
@@ -193,7 +199,15 @@ class _Check:
         return self._additional[real]
 
     def _look(self, read: Callable[[], Survey], additional: Sequence[Survey]) -> StoreReport:
-        looked = look(read, Terms(additional, self.min_age, self.clock, self.progress))
+        seen = Seen()
+
+        def read_with_mounts() -> Survey:
+            nonlocal seen
+            survey = read()
+            seen = self.machine.look(survey)
+            return with_seen(survey, seen)
+
+        looked = look(read_with_mounts, Terms(additional, self.min_age, self.clock, self.progress))
         findings = list(looked.diagnosis.findings)
         if self.contents is not None:
             findings += self.contents(looked.survey, additional, self.progress)
@@ -202,7 +216,7 @@ class _Check:
                 self.report.errors.append(error)
             else:
                 self.report.hidden_errors += 1
-        return StoreReport(looked.survey, Diagnosis(tuple(sorted(findings, key=worst_first)), looked.diagnosis.withheld))
+        return StoreReport(looked.survey, Diagnosis(tuple(sorted(findings, key=worst_first)), looked.diagnosis.withheld), seen)
 
 
 def _driver(root: Path) -> Driver:

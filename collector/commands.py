@@ -39,6 +39,12 @@ MaxDelay = Annotated[
     str | None,
     typer.Option("--max-delay", envvar="LINKTRAIL_MAX_DELAY", metavar="DURATION", help="... or has waited for so long (1)."),
 ]
+ProcOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--proc", metavar="DIR", envvar="LINKTRAIL_PROC", help="Where mounts and open files are read (the host's /proc); off: no."
+    ),
+]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")]
 
 
@@ -48,6 +54,7 @@ def check(
     contents: Annotated[bool, typer.Option("--contents", help="Also compare the files of every layer with its tar-split (slow).")] = False,
     min_age: MinimumAge = None,
     additional_store: AdditionalStores = None,
+    proc: ProcOption = None,
     as_json: AsJson = False,
 ) -> int:
     """Look at stores once and name what leaks and what is broken. Needs no history, changes nothing.
@@ -67,6 +74,7 @@ def check(
             additional_stores=additional_store or [],
             clock=SystemClock(),
             progress=progress,
+            proc=proc,
         )
     if as_json:
         sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
@@ -86,13 +94,14 @@ def collect(
     quiet: Quiet = None,
     max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
+    proc: ProcOption = None,
 ) -> int:
     """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM)."""
     from collector import program  # noqa: PLC0415 - --help must not wait for it
     from collector.settings import Settings  # noqa: PLC0415 - likewise
 
     settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
-    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings)
+    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, proc=proc)
     return program.collect(chosen_roots(roots), state, options)
 
 

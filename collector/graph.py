@@ -40,6 +40,8 @@ class Graph:
         self.temporary: list[Link] = []
         self.metadata: dict[str, Link] = {}
         self.holders: list[Link] = []  # leases and gc labels that hold a layer
+        self.mounts: list[Link] = []
+        self.open_files: list[Link] = []
         self._unread = frozenset(survey.unread)
         self.named_places: dict[str, str] = {}  # short name -> place, as link files say
         self._tops: tuple[dict[str, list[str]], dict[str, list[str]]] | None = None
@@ -186,6 +188,8 @@ class _Indexer:
             LinkKind.OWNER_DIRECTORY: graph.owner_directories.append,
             LinkKind.TEMPORARY_DIRECTORY: graph.temporary.append,
             LinkKind.METADATA_FILE: lambda link: graph.metadata.update({link.path: link}),
+            LinkKind.MOUNT: graph.mounts.append,
+            LinkKind.OPEN_FILE: graph.open_files.append,
             LinkKind.LEASE: graph.holders.append,
             LinkKind.LABEL_REFERENCE: graph.holders.append,
         }

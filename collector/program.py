@@ -21,6 +21,7 @@ from collector.interpreter import set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind
 from collector.live import Status, StoreStatus, write_status
+from collector.mounts.machine import Machine, usual_proc
 from collector.recorder import Pace, Recorder
 from collector.settings import Settings
 from collector.source import Source, find_sources
@@ -41,12 +42,16 @@ _BARRIER: Final = "barrier"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``)."""
+    """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
+
+    ``proc``: where mounts are read (``None``: as ``usual_proc`` says).
+    """
 
     cluster: str = ""
     node: str = field(default_factory=socket.gethostname)
     once: bool = False
     watch: str = INOTIFY
+    proc: Path | None = None
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
 
@@ -59,10 +64,11 @@ class Options:
         once: bool = False,
         watch: str = INOTIFY,
         settings: Settings | None = None,
+        proc: Path | None = None,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=settings or Settings())
+        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, proc=proc, settings=settings or Settings())
 
 
 def collect(
@@ -81,7 +87,8 @@ def collect(
     clock = clock or SystemClock()
     filesystem = filesystem or LocalFileSystem()
     state = open_state(state_directory, roots)
-    sources = find_sources(roots)
+    machine = Machine(options.proc or usual_proc(), clock, keep=True)
+    sources = find_sources(roots, machine)
     try:
         filesystem.make_directory(state.path)
     except OSError as error:
@@ -99,8 +106,9 @@ def collect(
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
         set_for_recording()
         with until_signalled(stop or threading.Event()) as stopping:
-            _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger).run(stopping)
+            _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine).run(stopping)
     finally:
+        machine.close()
         spool.close()
     return 0
 
@@ -108,7 +116,9 @@ def collect(
 class _Collector:
     """One run of the program."""
 
-    def __init__(self, sources: Sequence[Source], *, state: State, options: Options, clock: Clock, spool: Spool, ledger: Ledger) -> None:
+    def __init__(
+        self, sources: Sequence[Source], *, state: State, options: Options, clock: Clock, spool: Spool, ledger: Ledger, machine: Machine
+    ) -> None:
         self._state = state
         self._options = options
         self._clock = clock
@@ -131,6 +141,7 @@ class _Collector:
             settings=settings,
             barrier=_barrier(state, sources, self._watcher.mode),
             statement=choice.statement,
+            machine=machine,
         )
         self._pace = Pace(settings.status_interval)
         self._counted = (0, self._started)

@@ -125,6 +125,11 @@ class StoreRecorder:
         self._evidence.lost(loss.before, places)
         self._touch()
 
+    def look_at_mounts(self) -> None:
+        """Take in that something was mounted or unmounted on this machine: if it was of this store, it is read again."""
+        if self.survey is not None and self.source.remounted(self.survey):
+            self._touch()
+
     def watch_new(self) -> None:
         """Watch the directories that events told of, at once."""
         if not self._new_watches or self._plan is None:

@@ -20,6 +20,7 @@ from collector.diagnose import (
     containerd_objects,
     containerd_strays,
     lower,
+    mounts,
     plumbing,
     reachability,
     records,
@@ -73,7 +74,7 @@ def examine(
         since=since,
         confirmed=confirmed,
     )
-    for rule in RULES[survey.kind]:
+    for rule in (*RULES[survey.kind], mounts.leaks):
         rule(look)
     findings = sorted(look.found.values(), key=worst_first)
     withheld = sorted(look.withheld.values(), key=lambda item: item.key)

@@ -9,7 +9,7 @@ erases all of ``l/``. Paths are quoted for a shell.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from linktrail.text import printable
 
@@ -88,6 +88,24 @@ class Advice:
         return (
             f"Safe to remove if no engine process is working in it and {self.unmounted(name)}. Next: the engine clears it the next time it"
             f" opens the store; if it cannot, unmount what is mounted below {self.at(path)} first."
+        )
+
+    def orphan_mount(self, point: str, processes: Sequence[int], *, deleted: bool) -> str:
+        """A mount whose layer or owner is gone; ``processes`` are one of each namespace that has it."""
+        where = shlex.quote(printable(point))
+        commands = [f"nsenter --target {pid} --mount umount {where}" if pid != 1 else f"umount {where}" for pid in processes[:3]]
+        lost = "What was written through it is lost when it goes: copy what you need first. " if deleted else ""
+        return (
+            f"{lost}Safe to unmount if nothing works in it (fuser --mount {where} prints nothing); its space is freed then."
+            f" Next: {', or '.join(commands) or f'umount {where}'}"
+        )
+
+    def deleted_open_file(self, processes: Collection[int]) -> str:
+        """Deleted files that processes keep open."""
+        which = ", ".join(str(pid) for pid in list(processes)[:5]) or "see evidence"
+        return (
+            f"Nothing can be removed: the names are gone, and the space is freed when the last process closes them (process {which})."
+            " Next: have it reopen its files or restart it; to keep the content, copy it from /proc/PID/fd before."
         )
 
     # --- records and chains -----------------------------------------------------------------------------------

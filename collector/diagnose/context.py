@@ -89,7 +89,7 @@ class Examination(Knowledge):
             path=case.path,
             message=case.message,
             advice=self._defused(case),
-            bytes=self.held_bytes(case.held),
+            bytes=self.held_bytes(case.held) if case.bytes is None else case.bytes,
             related=_related(case.related, case.subject),
             read_only=self.read_only,
             since=histories[0] if histories else self._interval(case.began),
@@ -115,15 +115,15 @@ class Examination(Knowledge):
         return self.sizes.get(path) or self.sizes.get(path.rpartition("/")[2])
 
     def _waits(self, case: Case, newest: int | None) -> Withheld | None:
-        code = CODES[case.code]
-        grace = GRACE_SECONDS[code.grace] if self.min_age is None or code.grace == "none" else self.min_age
+        kind = case.grace or CODES[case.code].grace
+        grace = GRACE_SECONDS[kind] if self.min_age is None or kind == "none" else self.min_age
         if grace > 0 and (newest is None or self.now - newest < grace * NANOSECONDS):
             until = None if newest is None else newest + round(grace * NANOSECONDS)
             return Withheld(case.code, case.subject, "grace", until)
-        if (case.code, case.subject) in self.confirmed or (code.grace != "none" and self.min_age == 0):
+        if (case.code, case.subject) in self.confirmed or (kind != "none" and self.min_age == 0):
             return None
         changes = [self.changed(path) for path in case.compared]
-        if code.grace == "none":
+        if kind == "none":
             changes.append(newest)
         freshest = max((change for change in changes if change is not None and self._fresh(change)), default=None)
         return None if freshest is None else Withheld(case.code, case.subject, "settling", freshest + self.settle)
