@@ -49,6 +49,8 @@ VERBS = (
     Verb("coverage", "queries.verbs.between:coverage", "Was the record complete in this time.", "query"),
     Verb("images", "queries.verbs.listing:images", "Images at an instant.", "query"),
     Verb("containers", "queries.verbs.listing:containers", "Containers at an instant.", "query"),
+    Verb("inspect", "queries.verbs.about:inspect", "A container, image or layer as its engine would have described it.", "query"),
+    Verb("forecast", "queries.verbs.between:forecast", "When each filesystem is full, and since when it fills like that.", "query"),
     Verb("fleet", "queries.verbs.listing:fleet", "Which nodes show the same finding, since which minute.", "query"),
     Verb("query", "queries.verbs.query:query", "Ask a ready question (--list shows them).", "query"),
     Verb("sql", "queries.verbs.sql:sql", "Ask the history in SQL.", "query"),
