@@ -21,6 +21,7 @@ from collector.interpreter import set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind
 from collector.live import Status, StoreStatus, write_status
+from collector.measuring import InProcess, Measurer, Workers
 from collector.mounts.machine import Machine, usual_proc
 from collector.recorder import Pace, Recorder
 from collector.settings import Settings
@@ -132,6 +133,7 @@ class _Collector:
             settings = replace(settings, entries_per_second=1e12)
         elif self._watcher.mode == SURVEY_ONLY:
             settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
+        self._measurer: Measurer = InProcess() if options.once else Workers(entries_per_second=settings.entries_per_second)
         self._recorder = Recorder(
             sources,
             watcher=self._watcher,
@@ -142,6 +144,7 @@ class _Collector:
             barrier=_barrier(state, sources, self._watcher.mode),
             statement=choice.statement,
             machine=machine,
+            measurer=self._measurer,
         )
         self._pace = Pace(settings.status_interval)
         self._counted = (0, self._started)
@@ -161,6 +164,7 @@ class _Collector:
             self._say(self._clock.now(), "stopped")
         finally:
             self._watcher.stop()
+            self._measurer.close()
 
     def _say(self, now: Instant, state: str) -> None:
         """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""

@@ -20,6 +20,7 @@ from typing import Final
 from collector.barrier import Barrier
 from collector.brackets import between
 from collector.ledger import Ledger
+from collector.measuring import Measurer
 from collector.mounts.machine import Machine
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row, interval_of
@@ -67,13 +68,15 @@ class Recorder:
         barrier: Barrier | None = None,
         statement: str = "",
         machine: Machine | None = None,
+        measurer: Measurer | None = None,
     ) -> None:
         """Record ``sources``; the watcher is started and the run of the spool begun by ``start``.
 
-        ``statement`` says how stores are watched, ``machine`` tells when something was mounted or unmounted.
+        ``statement`` says how stores are watched, ``machine`` tells when something was mounted or unmounted, ``measurer`` measures
+        trees (``None``: the recorder itself).
         """
         self.outbox = Outbox(spool, settings.rows_limit)
-        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement)
+        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer)
         self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
         self._machine = machine
         self._watcher = watcher
