@@ -51,7 +51,12 @@ StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help
 def check(
     roots: Roots = None,
     *,
-    contents: Annotated[bool, typer.Option("--contents", help="Also compare the files of every layer with its tar-split (slow).")] = False,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Also compare the files of every layer with what the engine unpacked (slow).")
+    ] = False,
+    all_links: Annotated[
+        bool, typer.Option("--all-links", help="Implies --contents: also name links that were shipped leading nowhere or out of the root.")
+    ] = False,
     min_age: MinimumAge = None,
     additional_store: AdditionalStores = None,
     proc: ProcOption = None,
@@ -69,7 +74,8 @@ def check(
     with progress_on(sys.stderr, quiet=as_json) as progress:
         report = run_check(
             chosen_roots(roots),
-            contents=contents,
+            contents=contents or all_links,
+            all_links=all_links,
             min_age=None if min_age is None else parse_duration(min_age, "--min-age"),
             additional_stores=additional_store or [],
             clock=SystemClock(),
