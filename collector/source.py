@@ -59,7 +59,8 @@ class Source:
 
     def remounted(self, survey: Survey) -> bool:
         """Tell whether other mounts hold the store now than ``survey`` says."""
-        return self.machine is not None and mounts_of(with_seen(survey, self.machine.look(survey))) != mounts_of(survey)
+        seen = None if self.machine is None else self.machine.look(survey)
+        return seen is not None and seen.off is None and mounts_of(seen.links) != mounts_of(survey.links.values())
 
     def survey_additional(self, clock: Clock) -> tuple[Survey, ...]:
         """Read the additional stores; one that cannot be read is left out (diagnosis then knows that it is not known)."""

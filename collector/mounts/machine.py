@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import select
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -164,9 +165,9 @@ def with_seen(survey: Survey, seen: Seen, *, record: bool = False) -> Survey:
     return replace(survey, links=links, problems=problems)
 
 
-def mounts_of(survey: Survey) -> frozenset[Link]:
-    """Return the mounts in a survey, to compare with those seen now."""
-    return frozenset(survey.of_kind(LinkKind.MOUNT))
+def mounts_of(links: Iterable[Link]) -> frozenset[Link]:
+    """Return the mounts among ``links``, to compare those in a survey with those seen now."""
+    return frozenset(link for link in links if link.kind is LinkKind.MOUNT)
 
 
 def _bound(namespaces: Namespaces, names: tuple[str, ...]) -> bool:
