@@ -146,8 +146,7 @@ def test_a_container_that_climbs_out(tmp_path: Path) -> None:
     """Links of an active snapshot are resolved over the committed ones below it."""
     store = Store(tmp_path)
     store.snapshot("sha256:base")
-    number = store.snapshot("one", "sha256:base", kind="active")
-    store.container("one", "image")
+    number = store.container("one", "image", "sha256:base")
     store.commit().close()
     (store.directory(number) / "fs/trap").symlink_to("../../etc/shadow")
     assert codes(tmp_path) == [("escaping-symlink", "one")]
