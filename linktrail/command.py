@@ -54,6 +54,7 @@ VERBS = (
     Verb("fleet", "queries.verbs.listing:fleet", "Which nodes show the same finding, since which minute.", "query"),
     Verb("query", "queries.verbs.query:query", "Ask a ready question (--list shows them).", "query"),
     Verb("sql", "queries.verbs.sql:sql", "Ask the history in SQL.", "query"),
+    Verb("shell", "queries.verbs.shell:shell", "SQL over the history, statement after statement.", "query"),
     Verb("demo", "queries.up:demo", "Play an incident on a small store, and explain it.", "all"),
     Verb("collect", "collector.commands:collect", "The collector alone: record into the spool."),
     Verb("process", "processor.commands:process", "The processor alone: spool to lake.", "lake"),
