@@ -12,17 +12,15 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collector.barrier import Barrier
 from collector.interpreter import set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind
 from collector.live import Status, StoreStatus, write_status
-from collector.measuring import InProcess, Measurer, Workers
-from collector.mounts.machine import Machine, usual_proc
 from collector.recorder import Pace, Recorder
 from collector.settings import Settings
 from collector.source import Source, find_sources
@@ -30,11 +28,15 @@ from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
 from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, require_mode
 from linktrail import __version__
+from linktrail.broker import Connection
 from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.durable import FileSystem, LocalFileSystem
-from linktrail.errors import StateUnusableError
+from linktrail.errors import MissingExtraError, StateUnusableError
 from linktrail.state import State, open_state
 from linktrail.stopping import until_signalled
+
+if TYPE_CHECKING:
+    from collector.ship import Shipping
 
 STEP_SECONDS: Final = 0.5
 _UNWATCHED_INTERVAL: Final = 30.0
@@ -43,18 +45,18 @@ _BARRIER: Final = "barrier"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
+    """How to collect.
 
-    ``proc``: where mounts are read (``None``: as ``usual_proc`` says).
+    ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``). ``kafka``: where to ship.
     """
 
     cluster: str = ""
     node: str = field(default_factory=socket.gethostname)
     once: bool = False
     watch: str = INOTIFY
-    proc: Path | None = None
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
+    kafka: Connection | None = None
 
     @classmethod
     def of(
@@ -65,11 +67,11 @@ class Options:
         once: bool = False,
         watch: str = INOTIFY,
         settings: Settings | None = None,
-        proc: Path | None = None,
+        kafka: Connection | None = None,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, proc=proc, settings=settings or Settings())
+        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=settings or Settings(), kafka=kafka)
 
 
 def collect(
@@ -88,8 +90,7 @@ def collect(
     clock = clock or SystemClock()
     filesystem = filesystem or LocalFileSystem()
     state = open_state(state_directory, roots)
-    machine = Machine(options.proc or usual_proc(), clock, keep=True)
-    sources = find_sources(roots, machine)
+    sources = find_sources(roots)
     try:
         filesystem.make_directory(state.path)
     except OSError as error:
@@ -107,20 +108,46 @@ def collect(
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
         set_for_recording()
         with until_signalled(stop or threading.Event()) as stopping:
-            _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine).run(stopping)
+            shipping = _ship(state, options, clock=clock, filesystem=filesystem)
+            try:
+                _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, shipping=shipping).run(stopping)
+                if shipping is not None and options.once:
+                    shipping.wait_until(spool.next_offset, stopping)
+            finally:
+                if shipping is not None:
+                    shipping.close()
     finally:
-        machine.close()
         spool.close()
     return 0
+
+
+def _ship(state: State, options: Options, *, clock: Clock, filesystem: FileSystem) -> Shipping | None:
+    """Begin to ship where that is wanted. Raises ``MissingExtraError`` and ``SecretFileError``."""
+    if options.kafka is None:
+        return None
+    try:
+        from collector.ship import start_shipping  # noqa: PLC0415 - a collector without Kafka needs no library for it
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(verb="collect --kafka", library=error.name, extra="kafka") from error
+    return start_shipping(state.spool, options.kafka, clock=clock, filesystem=filesystem)
 
 
 class _Collector:
     """One run of the program."""
 
     def __init__(
-        self, sources: Sequence[Source], *, state: State, options: Options, clock: Clock, spool: Spool, ledger: Ledger, machine: Machine
+        self,
+        sources: Sequence[Source],
+        *,
+        state: State,
+        options: Options,
+        clock: Clock,
+        spool: Spool,
+        ledger: Ledger,
+        shipping: Shipping | None = None,
     ) -> None:
         self._state = state
+        self._shipping = shipping
         self._options = options
         self._clock = clock
         self._spool = spool
@@ -133,7 +160,6 @@ class _Collector:
             settings = replace(settings, entries_per_second=1e12)
         elif self._watcher.mode == SURVEY_ONLY:
             settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
-        self._measurer: Measurer = InProcess() if options.once else Workers(entries_per_second=settings.entries_per_second)
         self._recorder = Recorder(
             sources,
             watcher=self._watcher,
@@ -143,8 +169,6 @@ class _Collector:
             settings=settings,
             barrier=_barrier(state, sources, self._watcher.mode),
             statement=choice.statement,
-            machine=machine,
-            measurer=self._measurer,
         )
         self._pace = Pace(settings.status_interval)
         self._counted = (0, self._started)
@@ -164,7 +188,6 @@ class _Collector:
             self._say(self._clock.now(), "stopped")
         finally:
             self._watcher.stop()
-            self._measurer.close()
 
     def _say(self, now: Instant, state: str) -> None:
         """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""
@@ -193,6 +216,7 @@ class _Collector:
             spool_full=recorder.outbox.full,
             trouble=recorder.trouble or next((store.findings.trouble for store in recorder.stores if store.findings.trouble), None),
             stores=tuple(_store_status(store) for store in recorder.stores),
+            shipping=asdict(self._shipping.status) if self._shipping is not None else None,
         )
         try:
             write_status(self._state.path, status)

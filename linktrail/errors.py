@@ -180,6 +180,39 @@ class WatchError(LinktrailError):
     """Cannot watch {path}: {what}"""
 
 
+# --- Kafka ----------------------------------------------------------------------------------------------------
+
+
+class SecretFileError(UsageError):
+    """Secret file {path} cannot be used: {what}"""
+
+    hint = "Give it mode 0600 (or 0640, for a group of its own), and name it by path."
+
+
+class BrokerError(LinktrailError):
+    """Kafka at {brokers}: {what}"""
+
+    hint = "Nothing is lost: batches wait in the spool and in the topic until it works again."
+
+
+class TopicMissingError(BrokerError):
+    """Kafka at {brokers} has no topic {topic}"""
+
+    hint = "Make the topics first: linktrail topics apply --kafka {brokers}."
+
+
+class TopicRewoundError(BrokerError):
+    """Topic {topic} at {brokers} went back in time: partition {partition} ends at {end}, the lake already has it up to {position}"""
+
+    hint = "The brokers lost acknowledged records (was a stale replica elected?). What is missing cannot come back; see docs/guarantees.md."
+
+
+class TopicsDifferError(LinktrailError):
+    """Topics differ from what is declared: {what}"""
+
+    hint = "linktrail topics apply makes them so, as far as that loses nothing."
+
+
 # --- lake -----------------------------------------------------------------------------------------------------
 
 

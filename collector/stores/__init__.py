@@ -9,10 +9,9 @@ from typing import Final, NamedTuple
 
 from collector.stores.containerd import DRIVER as CONTAINERD
 from collector.stores.containers_storage import DRIVER as CONTAINERS_STORAGE
-from collector.stores.docker import DRIVER as DOCKER
 from collector.stores.protocol import Driver
 
-DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD, DOCKER)
+DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD)
 
 
 class Found(NamedTuple):
