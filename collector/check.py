@@ -10,14 +10,16 @@ from __future__ import annotations
 import importlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from collector.findings import Diagnosis, Finding, Withheld, worst_first
-from collector.links import Link, LinkKind, Survey
+from collector.findings import Contents, Diagnosis, Finding, Withheld, worst_first
+from collector.links import Link, LinkKind, LinkState, Problem, Survey
+from collector.mounts.machine import Machine, Seen, usual_proc, with_seen
 from collector.second_look import Terms, look
 from collector.stores import DRIVERS, driver_for
 from collector.stores.containers_storage import additional_stores as configured_stores
@@ -40,8 +42,8 @@ CONFIGURATIONS: Final = (Path("/usr/share/containers/storage.conf"), Path("/etc/
 ERROR_LIMIT: Final = 100
 _CONTENTS: Final = "collector.contents"
 
-ContentsReader = Callable[[Survey, Sequence[Survey], Progress], Iterable[Finding]]
-"""Compares the files of every layer of a store with its records: (survey, surveys of additional stores, progress) -> findings."""
+ContentsReader = Callable[[Survey, Sequence[Survey], Progress], Contents]
+"""Compares the files of every layer of a store with its records: (survey, surveys of additional stores, progress) -> what came of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class StoreReport:
 
     survey: Survey
     diagnosis: Diagnosis
+    mounts: Seen = field(default_factory=Seen)
+    contents: Contents | None = None  # None: not asked for
 
     def document(self) -> dict[str, Any]:
         """Return the entry of ``stores``."""
@@ -62,7 +66,9 @@ class StoreReport:
             "layer_directories": counts[LinkKind.LAYER_DIRECTORY],
             "images": counts[LinkKind.IMAGE_RECORD],
             "containers": counts[LinkKind.CONTAINER_RECORD],
+            "mounts": self.mounts.document(),
             "findings": len(self.diagnosis.findings),
+            **({"contents": dict(self.contents.coverage)} if self.contents is not None else {}),
             "read_at": iso(self.survey.finished),
         }
 
@@ -113,19 +119,23 @@ def run_check(
     roots: Sequence[Path],
     *,
     contents: bool = False,
+    all_links: bool = False,
     min_age: float | None = None,
     additional_stores: Sequence[Path] = (),
     clock: Clock,
     progress: Progress = no_progress,
     configurations: Sequence[Path] = CONFIGURATIONS,
+    proc: Path | None = None,
 ) -> CheckReport:
     """Look at the stores at ``roots``.
 
-    ``min_age`` (seconds) replaces every grace period, ``contents`` compares files too, ``additional_stores`` are read-only image stores
-    that all of them use. With a single root its error is raised (``NoStoreError``, ``StoreUnreadableError``, ``StoreUnstableError``); with
-    several it stands in the report.
+    ``min_age`` (seconds) replaces every grace period, ``contents`` compares files too (``all_links``: and names every link that leads
+    nowhere), ``additional_stores`` are read-only image stores that all of them use. ``proc`` is where mounts and open files are read
+    (default: as ``usual_proc`` says; ``OFF``: nowhere). With a single root its error is raised (``NoStoreError``,
+    ``StoreUnreadableError``, ``StoreUnstableError``); with several it stands in the report.
     """
-    check = _Check(contents_reader() if contents else None, min_age, clock, progress)
+    reader = contents_reader(all_links=all_links) if contents else None
+    check = _Check(reader, min_age, clock, progress, Machine(proc or usual_proc(), clock))
     unique = {os.path.realpath(root): root for root in reversed(roots)}
     for root in reversed(unique.values()):
         try:
@@ -137,10 +147,10 @@ def run_check(
     return check.finished()
 
 
-def contents_reader() -> ContentsReader:
+def contents_reader(*, all_links: bool = False) -> ContentsReader:
     """Load the reader of layer contents. Raises ``UsageError`` when this installation has none."""
     try:
-        reader: ContentsReader = importlib.import_module(_CONTENTS).check_contents
+        reader: ContentsReader = partial(importlib.import_module(_CONTENTS).check_contents, all_links=all_links)
     except ModuleNotFoundError as error:
         if error.name != _CONTENTS:
             raise
@@ -151,8 +161,9 @@ def contents_reader() -> ContentsReader:
 class _Check:
     """One run over several roots; additional stores are read once and stand after the others in the report."""
 
-    def __init__(self, contents: ContentsReader | None, min_age: float | None, clock: Clock, progress: Progress) -> None:
+    def __init__(self, contents: ContentsReader | None, min_age: float | None, clock: Clock, progress: Progress, machine: Machine) -> None:
         self.report = CheckReport()
+        self.machine = machine
         self.contents = contents
         self.min_age = min_age
         self.clock = clock
@@ -193,16 +204,25 @@ class _Check:
         return self._additional[real]
 
     def _look(self, read: Callable[[], Survey], additional: Sequence[Survey]) -> StoreReport:
-        looked = look(read, Terms(additional, self.min_age, self.clock, self.progress))
-        findings = list(looked.diagnosis.findings)
-        if self.contents is not None:
-            findings += self.contents(looked.survey, additional, self.progress)
-        for error in _unread(looked.survey, findings):
+        seen = Seen()
+
+        def read_with_mounts() -> Survey:
+            nonlocal seen
+            survey = read()
+            seen = self.machine.look(survey)
+            return with_seen(survey, seen)
+
+        looked = look(read_with_mounts, Terms(additional, self.min_age, self.clock, self.progress))
+        contents = self.contents(looked.survey, additional, self.progress) if self.contents is not None else None
+        findings = [*looked.diagnosis.findings, *(_still(contents.findings, read) if contents is not None else ())]
+        problems = [*looked.survey.problems, *(contents.problems if contents is not None else ())]
+        for error in _unread(looked.survey.root, problems, findings):
             if len(self.report.errors) < ERROR_LIMIT:
                 self.report.errors.append(error)
             else:
                 self.report.hidden_errors += 1
-        return StoreReport(looked.survey, Diagnosis(tuple(sorted(findings, key=worst_first)), looked.diagnosis.withheld))
+        diagnosis = Diagnosis(tuple(sorted(findings, key=worst_first)), looked.diagnosis.withheld)
+        return StoreReport(looked.survey, diagnosis, seen, contents)
 
 
 def _driver(root: Path) -> Driver:
@@ -231,9 +251,17 @@ def _configured(root: Path, configurations: Sequence[Path]) -> list[Path]:
     return [path for path in found if path.is_dir()]
 
 
-def _unread(survey: Survey, findings: Sequence[Finding]) -> Iterator[LinktrailError]:
+def _still(findings: Sequence[Finding], read: Callable[[], Survey]) -> Iterator[Finding]:
+    """Yield what contents say about layers that are still recorded as they were: one removed meanwhile loses its files one by one."""
+    if not findings:
+        return
+    now = {link.subject for link in read().of_kind(LinkKind.LAYER_RECORD) if link.state is LinkState.PRESENT}
+    yield from (finding for finding in findings if finding.subject_kind != "layer" or finding.subject in now)
+
+
+def _unread(root: str, problems: Sequence[Problem], findings: Sequence[Finding]) -> Iterator[LinktrailError]:
     """Yield what could not be read, unless a finding already speaks of it."""
     said = {finding.path for finding in findings}
-    for problem in survey.problems:
+    for problem in problems:
         if problem.path not in said:
-            yield PartUnreadableError(root=survey.root, path=problem.path, what=problem.what)
+            yield PartUnreadableError(root=root, path=problem.path, what=problem.what)

@@ -33,6 +33,10 @@ def render(report: CheckReport, stream: TextIO) -> None:
     if not console.is_terminal:
         console.width = _NO_TERMINAL
     console.print(_stores(report))
+    for store in report.stores:
+        if said := store.mounts.off or store.mounts.partly:
+            what = "not looked at" if store.mounts.off else "not all seen"
+            console.print(Text(f"mounts and open files of {printable(store.survey.root)}: {what} ({printable(said)})", style="dim"))
     for store, finding in report.findings:
         console.print()
         for line in _finding(store, finding):

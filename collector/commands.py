@@ -40,15 +40,27 @@ MaxDelay = Annotated[
     str | None,
     typer.Option("--max-delay", envvar="LINKTRAIL_MAX_DELAY", metavar="DURATION", help="... or has waited for so long (1)."),
 ]
+ProcOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--proc", metavar="DIR", envvar="LINKTRAIL_PROC", help="Where mounts and open files are read (the host's /proc); off: no."
+    ),
+]
 StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")]
 
 
 def check(
     roots: Roots = None,
     *,
-    contents: Annotated[bool, typer.Option("--contents", help="Also compare the files of every layer with its tar-split (slow).")] = False,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Also compare the files of every layer with what the engine unpacked (slow).")
+    ] = False,
+    all_links: Annotated[
+        bool, typer.Option("--all-links", help="Implies --contents: also name links that were shipped leading nowhere or out of the root.")
+    ] = False,
     min_age: MinimumAge = None,
     additional_store: AdditionalStores = None,
+    proc: ProcOption = None,
     as_json: AsJson = False,
 ) -> int:
     """Look at stores once and name what leaks and what is broken. Needs no history, changes nothing.
@@ -63,11 +75,13 @@ def check(
     with progress_on(sys.stderr, quiet=as_json) as progress:
         report = run_check(
             chosen_roots(roots),
-            contents=contents,
+            contents=contents or all_links,
+            all_links=all_links,
             min_age=None if min_age is None else parse_duration(min_age, "--min-age"),
             additional_stores=additional_store or [],
             clock=SystemClock(),
             progress=progress,
+            proc=proc,
         )
     if as_json:
         sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
@@ -87,6 +101,7 @@ def collect(
     quiet: Quiet = None,
     max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
+    proc: ProcOption = None,
     kafka: KafkaBrokers = None,
     kafka_set: KafkaSettings = None,
 ) -> int:
@@ -99,7 +114,7 @@ def collect(
 
     settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
     connection = Connection.of(kafka, kafka_set or []) if kafka else None
-    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, kafka=connection)
+    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, proc=proc, kafka=connection)
     return program.collect(chosen_roots(roots), state, options)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from collector.links import NOBODY, Attribution
+from collector.links import NOBODY, Attribution, Problem
 from linktrail.clock import iso
 from linktrail.codes import CODES, SEVERITIES, Severity
 from linktrail.events import Interval
@@ -130,6 +130,15 @@ class Diagnosis:
     def due(self) -> int | None:
         """When the next held-back finding may become one (ns UTC); ``None``: nothing is waiting for time to pass."""
         return min((item.until for item in self.withheld if item.until is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What comparing the contents of a store gave: findings, how much was compared (JSON-able), and what could not be read."""
+
+    findings: tuple[Finding, ...]
+    coverage: Mapping[str, Any]
+    problems: tuple[Problem, ...] = ()
 
 
 def worst_first(finding: Finding) -> tuple[int, str, str]:

@@ -53,6 +53,7 @@ class LinkKind(StrEnum):
     CONTENT = "content"  # blob digest -> blob
     INGEST = "ingest"  # download in progress
     MOUNT = "mount"  # mount point -> layer
+    OPEN_FILE = "open_file"  # deleted files that processes keep open -> layer
     METADATA_FILE = "metadata_file"  # a metadata file as such: present, missing, unreadable
     SYMLINK = "symlink"  # inside a layer
     HARDLINK = "hardlink"  # inside a layer

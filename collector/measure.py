@@ -4,6 +4,9 @@ One pass with ``lstat``-like calls relative to open directories: no link is foll
 opened but directories. An inode with several names counts once; what it shares with names outside the tree is told apart.
 Directory depth costs heap, not stack (a tree 10,000 levels deep is an ordinary tree), and at most ``OPEN_LIMIT`` descriptors
 are open. A part that cannot be read, or lies deeper than ``DEPTH_LIMIT``, becomes a ``Problem``; the rest is still counted.
+
+A pass can be cut: ``Walk`` stops at a number of entries and says which directories are left, and tallies of parts of one tree add up to
+the tally of the whole, hard links across the parts included. So a large tree is shared among processes (``collector.measuring``).
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +25,8 @@ BLOCK: Final = 512
 DEPTH_LIMIT: Final = 100_000
 OPEN_LIMIT: Final = 64
 PROBLEM_LIMIT: Final = 1000
+CUT_DEPTH: Final = 256
+"""Directories are left to others only where the way to them is no longer than this."""
 _FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FOREVER: Final = (1 << 63) - 1
 
@@ -49,8 +55,53 @@ def measure(path: Path | str, *, directory: int | None = None, not_after: int = 
     Modification times later than ``not_after`` (ns UTC) are no evidence of anything and do not become ``newest_ns``.
     Raises ``OSError`` when the top itself cannot be opened or is no directory.
     """
-    top = os.open(path, _FLAGS, dir_fd=directory)
-    return _Walk(not_after).run(top)
+    top = open_top(path, directory=directory)
+    try:
+        walk = Walk(top, not_after=not_after)
+        walk.run(((),))
+    finally:
+        os.close(top)
+    return walk.tally.size()
+
+
+def open_top(path: Path | str, *, directory: int | None = None) -> int:
+    """Open the top of a tree for a ``Walk``. Raises ``OSError``."""
+    return os.open(path, _FLAGS, dir_fd=directory)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted of a tree. ``linked``: inode -> [names met, number of names, bytes, apparent bytes] of files with several names.
+
+    One device only, so the inode says enough.
+    """
+
+    bytes: int = 0
+    apparent_bytes: int = 0
+    inodes: int = 0
+    newest_ns: int = 0
+    linked: dict[int, list[int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Take in the tally of another part of the same tree; a file that has names in both counts once."""
+        self.bytes += other.bytes
+        self.apparent_bytes += other.apparent_bytes
+        self.inodes += other.inodes
+        self.newest_ns = max(self.newest_ns, other.newest_ns)
+        self.problems += other.problems[: PROBLEM_LIMIT - len(self.problems)]
+        for inode, (met, names, size, apparent) in other.linked.items():
+            known = self.linked.setdefault(inode, [0, names, size, apparent])
+            if known[0]:
+                self.inodes -= 1
+                self.bytes -= size
+                self.apparent_bytes -= apparent
+            known[0] += met
+
+    def size(self) -> Size:
+        """Return what the tree takes."""
+        shared = sum(size for met, names, size, _ in self.linked.values() if met < names)
+        return Size(self.bytes, self.apparent_bytes, self.inodes, shared, self.newest_ns, tuple(self.problems))
 
 
 class _Frame:
@@ -65,37 +116,80 @@ class _Frame:
         self.below: list[str] = []
 
 
-class _Walk:
-    """One pass over one tree, depth first."""
+class Walk:
+    """A pass over a tree, or over parts of it, depth first."""
 
-    def __init__(self, not_after: int) -> None:
-        self.not_after = not_after
-        self.bytes = self.apparent = self.inodes = self.newest = 0
-        self.problems: list[Problem] = []
-        self.frames: list[_Frame] = []
-        self._linked: dict[int, list[int]] = {}  # inode -> [names not met yet, bytes]; one device only, so the inode says enough
+    def __init__(self, top: int, *, not_after: int, limit: int = _FOREVER, seen: Callable[[int], None] | None = None) -> None:
+        """Walk below the open directory ``top``, for about ``limit`` entries; after each directory, ``seen`` is told how many it had."""
+        self.tally = Tally()
+        self.entries = 0
+        self._top = top
+        self._device = os.fstat(top).st_dev
+        self._not_after = not_after
+        self._limit = limit
+        self._seen = seen
+        self._way: tuple[str, ...] = ()  # from the top to the first frame
+        self._frames: list[_Frame] = []
 
-    def run(self, top: int) -> Size:
+    def run(self, ways: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Count the directories that ``ways`` lead to from the top, with all below them; return the ways to those that are left.
+
+        The top itself, ``()``, is counted with what is in it; other directories were counted where they are listed.
+        """
+        left: list[tuple[str, ...]] = []
+        for number, way in enumerate(ways):
+            if self.entries >= self._limit:
+                return [*left, *ways[number:]]
+            left += self._run(way)
+        return left
+
+    def _run(self, way: tuple[str, ...]) -> list[tuple[str, ...]]:
+        self._way = way
         try:
-            facts = os.fstat(top)
-            self._count(facts)
-            self.frames.append(_Frame(top, "", (facts.st_dev, facts.st_ino)))
-            self._list()
-            while self.frames:
-                frame = self.frames[-1]
-                if frame.below:
-                    self._enter(frame, frame.below.pop())
-                else:
-                    self._leave()
+            if self._begin(way):
+                while self._frames:
+                    if self.entries >= self._limit and len(way) + len(self._frames) < CUT_DEPTH:
+                        return [(*way, *names, name) for names, frame in self._ways() for name in frame.below]
+                    frame = self._frames[-1]
+                    if frame.below:
+                        self._enter(frame, frame.below.pop())
+                    else:
+                        self._leave()
         finally:
-            for frame in self.frames:
+            for frame in self._frames:
                 if frame.descriptor >= 0:
                     os.close(frame.descriptor)
-        shared = sum(size for unmet, size in self._linked.values() if unmet > 0)
-        return Size(self.bytes, self.apparent, self.inodes, shared, self.newest, tuple(self.problems))
+            self._frames.clear()
+        return []
+
+    def _ways(self) -> list[tuple[tuple[str, ...], _Frame]]:
+        names = tuple(frame.name for frame in self._frames[1:])
+        return [(names[:depth], frame) for depth, frame in enumerate(self._frames)]
+
+    def _begin(self, way: tuple[str, ...]) -> bool:
+        """Open the directory that ``way`` leads to and list it; false when it is not there any more."""
+        at = os.open(".", _FLAGS, dir_fd=self._top)
+        try:
+            for name in way:
+                step = os.open(name, _FLAGS, dir_fd=at)
+                os.close(at)
+                at = step
+            facts = os.fstat(at)
+        except OSError as error:
+            os.close(at)
+            self._failed("", error)
+            return False
+        if facts.st_dev != self._device:  # something was mounted since the listing
+            os.close(at)
+            return False
+        if not way:
+            self._count(facts)
+        self._frames.append(_Frame(at, "", (facts.st_dev, facts.st_ino)))
+        self._list()
+        return True
 
     def _enter(self, parent: _Frame, name: str) -> None:
-        if len(self.frames) >= DEPTH_LIMIT:
+        if len(self._way) + len(self._frames) >= DEPTH_LIMIT:
             self._problem(name, f"deeper than {DEPTH_LIMIT} levels")
             return
         try:
@@ -104,21 +198,21 @@ class _Walk:
             self._failed(name, error)
             return
         facts = os.fstat(descriptor)
-        if facts.st_dev != self.frames[0].identity[0]:  # something was mounted since the listing
+        if facts.st_dev != self._device:  # something was mounted since the listing
             os.close(descriptor)
             return
-        self.frames.append(_Frame(descriptor, name, (facts.st_dev, facts.st_ino)))
+        self._frames.append(_Frame(descriptor, name, (facts.st_dev, facts.st_ino)))
         self._list()
-        if len(self.frames) > OPEN_LIMIT:
-            spared = self.frames[-1 - OPEN_LIMIT]
+        if len(self._frames) > OPEN_LIMIT:
+            spared = self._frames[-1 - OPEN_LIMIT]
             if spared.descriptor >= 0:
                 os.close(spared.descriptor)
                 spared.descriptor = -1
 
     def _leave(self) -> None:
         """Close the innermost directory; bring the one above back through ``..`` if it was spared and is still the same."""
-        frame = self.frames.pop()
-        above = self.frames[-1] if self.frames else None
+        frame = self._frames.pop()
+        above = self._frames[-1] if self._frames else None
         if above is not None and above.descriptor < 0:
             try:
                 above.descriptor = _reopen(frame.descriptor, above.identity)
@@ -131,15 +225,14 @@ class _Walk:
 
     def _give_up(self) -> None:
         """The way back is lost: leave everything up to the innermost directory that is still open."""
-        while self.frames and self.frames[-1].descriptor < 0:
-            self.frames.pop()
+        while self._frames and self._frames[-1].descriptor < 0:
+            self._frames.pop()
 
     def _list(self) -> None:
         """Count everything in the innermost directory, and note the directories in it."""
-        frame = self.frames[-1]
-        device = frame.identity[0]
-        newest, limit = self.newest, self.not_after
-        inodes = allocated = apparent = 0
+        frame, tally = self._frames[-1], self.tally
+        device, newest, limit = self._device, tally.newest_ns, self._not_after
+        inodes = allocated = apparent = others = 0
         try:
             with os.scandir(frame.descriptor) as entries:
                 for entry in entries:
@@ -158,41 +251,46 @@ class _Walk:
                         if newest < facts.st_mtime_ns <= limit:
                             newest = facts.st_mtime_ns
                         continue
+                    others += 1
                     self._count(facts)
                     if kind == stat.S_IFDIR:
                         frame.below.append(entry.name)
         except OSError as error:
             self._failed("", error)
-        self.inodes += inodes
-        self.bytes += allocated * BLOCK
-        self.apparent += apparent
-        self.newest = max(self.newest, newest)
+        tally.inodes += inodes
+        tally.bytes += allocated * BLOCK
+        tally.apparent_bytes += apparent
+        tally.newest_ns = max(tally.newest_ns, newest)
+        self.entries += inodes + others
+        if self._seen is not None:
+            self._seen(inodes + others)
 
     def _count(self, facts: os.stat_result) -> None:
-        if self.newest < facts.st_mtime_ns <= self.not_after:
-            self.newest = facts.st_mtime_ns
+        tally = self.tally
+        if tally.newest_ns < facts.st_mtime_ns <= self._not_after:
+            tally.newest_ns = facts.st_mtime_ns
         is_directory = stat.S_ISDIR(facts.st_mode)
         is_whiteout = stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0
         size = 0 if is_whiteout else facts.st_blocks * BLOCK
         if facts.st_nlink > 1 and not is_directory:
-            met = self._linked.get(facts.st_ino)
+            met = tally.linked.get(facts.st_ino)
             if met is not None:
-                met[0] -= 1
+                met[0] += 1
                 return
-            self._linked[facts.st_ino] = [facts.st_nlink - 1, size]
-        self.inodes += 1
-        self.bytes += size
+            tally.linked[facts.st_ino] = [1, facts.st_nlink, size, facts.st_size]
+        tally.inodes += 1
+        tally.bytes += size
         if not is_directory:
-            self.apparent += facts.st_size
+            tally.apparent_bytes += facts.st_size
 
     def _failed(self, name: str, error: OSError) -> None:
         if error.errno != errno.ENOENT:  # removed meanwhile: nothing is there to count
             self._problem(name, error.strerror or str(error))
 
     def _problem(self, name: str, what: str) -> None:
-        if len(self.problems) < PROBLEM_LIMIT:
-            where = "/".join([*(frame.name for frame in self.frames[1:]), *([name] if name else [])])
-            self.problems.append(Problem(where or ".", what))
+        if len(self.tally.problems) < PROBLEM_LIMIT:
+            where = "/".join([*self._way, *(frame.name for frame in self._frames[1:]), *([name] if name else [])])
+            self.tally.problems.append(Problem(where or ".", what))
 
 
 def _reopen(below: int, identity: tuple[int, int]) -> int:

@@ -21,6 +21,8 @@ from collector.interpreter import set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind
 from collector.live import Status, StoreStatus, write_status
+from collector.measuring import InProcess, Measurer, Workers
+from collector.mounts.machine import Machine, usual_proc
 from collector.recorder import Pace, Recorder
 from collector.settings import Settings
 from collector.source import Source, find_sources
@@ -45,15 +47,16 @@ _BARRIER: Final = "barrier"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to collect.
+    """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
 
-    ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``). ``kafka``: where to ship.
+    ``proc``: where mounts are read (``None``: as ``usual_proc`` says). ``kafka``: where to ship.
     """
 
     cluster: str = ""
     node: str = field(default_factory=socket.gethostname)
     once: bool = False
     watch: str = INOTIFY
+    proc: Path | None = None
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
     kafka: Connection | None = None
@@ -67,11 +70,13 @@ class Options:
         once: bool = False,
         watch: str = INOTIFY,
         settings: Settings | None = None,
+        proc: Path | None = None,
         kafka: Connection | None = None,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, settings=settings or Settings(), kafka=kafka)
+        name = node or socket.gethostname()
+        return cls(cluster=cluster, node=name, once=once, watch=watch, proc=proc, settings=settings or Settings(), kafka=kafka)
 
 
 def collect(
@@ -90,7 +95,8 @@ def collect(
     clock = clock or SystemClock()
     filesystem = filesystem or LocalFileSystem()
     state = open_state(state_directory, roots)
-    sources = find_sources(roots)
+    machine = Machine(options.proc or usual_proc(), clock, keep=True)
+    sources = find_sources(roots, machine)
     try:
         filesystem.make_directory(state.path)
     except OSError as error:
@@ -109,14 +115,18 @@ def collect(
         set_for_recording()
         with until_signalled(stop or threading.Event()) as stopping:
             shipping = _ship(state, options, clock=clock, filesystem=filesystem)
+            collector = _Collector(
+                sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine, shipping=shipping
+            )
             try:
-                _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, shipping=shipping).run(stopping)
+                collector.run(stopping)
                 if shipping is not None and options.once:
                     shipping.wait_until(spool.next_offset, stopping)
             finally:
                 if shipping is not None:
                     shipping.close()
     finally:
+        machine.close()
         spool.close()
     return 0
 
@@ -144,6 +154,7 @@ class _Collector:
         clock: Clock,
         spool: Spool,
         ledger: Ledger,
+        machine: Machine,
         shipping: Shipping | None = None,
     ) -> None:
         self._state = state
@@ -160,6 +171,7 @@ class _Collector:
             settings = replace(settings, entries_per_second=1e12)
         elif self._watcher.mode == SURVEY_ONLY:
             settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
+        self._measurer: Measurer = InProcess() if options.once else Workers(entries_per_second=settings.entries_per_second)
         self._recorder = Recorder(
             sources,
             watcher=self._watcher,
@@ -169,6 +181,8 @@ class _Collector:
             settings=settings,
             barrier=_barrier(state, sources, self._watcher.mode),
             statement=choice.statement,
+            machine=machine,
+            measurer=self._measurer,
         )
         self._pace = Pace(settings.status_interval)
         self._counted = (0, self._started)
@@ -188,6 +202,7 @@ class _Collector:
             self._say(self._clock.now(), "stopped")
         finally:
             self._watcher.stop()
+            self._measurer.close()
 
     def _say(self, now: Instant, state: str) -> None:
         """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""

@@ -20,6 +20,8 @@ from typing import Final
 from collector.barrier import Barrier
 from collector.brackets import between
 from collector.ledger import Ledger
+from collector.measuring import Measurer
+from collector.mounts.machine import Machine
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row, interval_of
 from collector.second_look import moves
@@ -65,11 +67,18 @@ class Recorder:
         settings: Settings,
         barrier: Barrier | None = None,
         statement: str = "",
+        machine: Machine | None = None,
+        measurer: Measurer | None = None,
     ) -> None:
-        """Record ``sources``; the watcher is started and the run of the spool begun by ``start``. ``statement``: how stores are watched."""
+        """Record ``sources``; the watcher is started and the run of the spool begun by ``start``.
+
+        ``statement`` says how stores are watched, ``machine`` tells when something was mounted or unmounted, ``measurer`` measures
+        trees (``None``: the recorder itself).
+        """
         self.outbox = Outbox(spool, settings.rows_limit)
-        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement)
+        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer)
         self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
+        self._machine = machine
         self._watcher = watcher
         self._barrier = barrier
         self._spool = spool
@@ -93,6 +102,9 @@ class Recorder:
     def step(self, timeout: float) -> None:
         """Take what the watcher tells (waiting up to ``timeout`` seconds for it) and do what is due. Raises ``SpoolError``."""
         self._digest(self._watcher.take(self._wait(timeout)))
+        if self._machine is not None and self._machine.changed():
+            for store in self.stores:
+                store.look_at_mounts()
         now = self._clock.now()
         self._check_clock(now)
         for store in self.stores:

@@ -125,6 +125,13 @@ class Directory:
         """Return the target of the symbolic link ``name``, as written. Raises ``OSError``."""
         return os.readlink(component(name), dir_fd=self.fd)
 
+    def attribute(self, name: str, attribute: str) -> bytes | None:
+        """Return an extended attribute of ``name`` itself, following nothing; ``None`` where it has none or may not be asked."""
+        try:
+            return os.getxattr(f"/proc/self/fd/{self.fd}/{component(name)}", attribute, follow_symlinks=False)
+        except OSError:
+            return None
+
     def open_file(self, name: str) -> int:
         """Open the regular file ``name`` for reading and return its descriptor. Raises ``OSError`` (``ENOTSUP``: no regular file)."""
         return self._open_regular(name)[0]

@@ -2,8 +2,12 @@
 
 A layer of an image never changes, so it is measured once, when its record is complete; what can grow (containers' layers, orphans,
 layers in the making, temporary directories) again every ``interval``. A measurement that equals the last one is not repeated in the
-record for an hour. After a tree of N inodes the sampler rests N / ``entries_per_second`` seconds, so that a collector never reads a
-disk faster than that on average; the order is: what findings hold, then what was never measured, then what is due longest.
+record for an hour. From the beginning of one tree of N inodes to that of the next pass at least N / ``entries_per_second`` seconds, so
+that a collector never reads a disk faster than that on average; the order is: what findings hold, then what was never measured, then
+what is due longest.
+
+Trees are measured one at a time by a ``Measurer``, which need not know the size at once: the recorder asks again (``measure_one``), ever
+more seldom. A size is taken only if the directory that was measured still stands at its place when it is known.
 
 Paths are opened below the root without following links (``collector.safe``). Filesystems are asked with statvfs where the store and its
 layers lie.
@@ -11,6 +15,7 @@ layers lie.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,13 +24,17 @@ from typing import Final
 
 from collector.graph import LAYER_HOME, Graph
 from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Survey
-from collector.measure import Size, measure
+from collector.measure import Size
+from collector.measuring import InProcess, Measurement, Measurer
 from collector.rows import Sample
 from collector.safe import open_root
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import LinktrailError
 
 REPEAT_NS: Final = 3600 * NANOSECONDS
+_ASK_FIRST_NS: Final = NANOSECONDS // 500
+_ASK_LAST_NS: Final = NANOSECONDS // 2
+_TRY_AGAIN_NS: Final = 10 * NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,17 @@ class Measured:
     sample: Sample
     started: Instant
     finished: Instant
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    """A measurement that is not done: of what, which directory stood there, since when, and when to ask again (monotonic ns)."""
+
+    target: Target
+    identity: tuple[int, int]
+    measurement: Measurement
+    started: Instant
+    ask_at: int
 
 
 def targets(survey: Survey) -> dict[str, Target]:
@@ -78,9 +98,13 @@ def _target(link: Link, graph: Graph, needed: set[str], writable: set[str | None
 class Sampler:
     """The samples of one store. ``sizes`` (by subject) is the ledger's; what stands there was measured before."""
 
-    def __init__(self, root: Path, sizes: Mapping[str, Size], *, interval: float, entries_per_second: float) -> None:
-        """Sample the store at ``root``; ``interval`` in seconds."""
+    def __init__(
+        self, root: Path, sizes: Mapping[str, Size], *, interval: float, entries_per_second: float, measurer: Measurer | None = None
+    ) -> None:
+        """Sample the store at ``root``; ``interval`` in seconds. Without a ``measurer``, trees are measured where the caller stands."""
         self._root = root
+        self._measurer = measurer or InProcess()
+        self._under_way: _UnderWay | None = None
         self._sizes = sizes
         self._interval = round(interval * NANOSECONDS)
         self._rate = entries_per_second
@@ -128,30 +152,84 @@ class Sampler:
         return None if not all(sizes) else sum(size.bytes for size in sizes if size is not None)
 
     def due_at(self, wanted: Iterable[str] = ()) -> int | None:
-        """Return when the next measurement is due (monotonic ns), ``None`` when there is nothing to measure."""
+        """Return when to measure next, or to ask for what is being measured (monotonic ns); ``None`` when there is nothing to measure."""
+        if self._under_way is not None:
+            return self._under_way.ask_at
         chosen = self._choose(wanted)
         return None if chosen is None else max(chosen[0], self._rest_until)
 
     def measure_one(self, clock: Clock, wanted: Iterable[str] = ()) -> tuple[Target, Size, Measured | None] | None:
-        """Measure what is due, if anything: the target, its size, and the sample when it is worth a row.
+        """Begin to measure what is due, if anything; once it is known, return the target, its size, and the sample when it is worth a row.
 
         ``wanted`` are paths whose size a finding asks for. A target that is gone meanwhile is passed over.
         """
-        started = clock.now()
+        if self._under_way is None:
+            self._begin(clock.now(), wanted)
+        work = self._under_way
+        if work is None:
+            return None
+        outcome, finished = work.measurement.outcome(), clock.now()
+        if outcome is None:
+            passed = finished.monotonic - work.started.monotonic
+            work.ask_at = finished.monotonic + min(max(passed // 4, _ASK_FIRST_NS), _ASK_LAST_NS)
+            return None
+        self._under_way = None
+        if isinstance(outcome, OSError):
+            self._failed(work.target, outcome, finished)
+            return None
+        self._rest_until = work.started.monotonic + round(outcome.inodes / self._rate * NANOSECONDS)
+        target = self._current(work)
+        if target is None:
+            self._forget(work.target)
+            return None
+        return self._known(target, outcome, work.started, finished)
+
+    def _begin(self, started: Instant, wanted: Iterable[str]) -> None:
         chosen = self._choose(wanted)
         if chosen is None or max(chosen[0], self._rest_until) > started.monotonic:
-            return None
+            return
         target = chosen[1]
         self._measured_at[target.path] = started.monotonic
         self._doubted.discard(target.path)
         if not target.grows:
             self._complete.add(target.path)
-        size = self._measure(target, started)
-        finished = clock.now()
-        if size is None:
+        parent, _, name = target.path.rpartition("/")
+        try:
+            with open_root(self._root) as root, root.directory(*(parent.split("/") if parent else ())) as directory:
+                facts = directory.stat(name)
+                measurement = self._measurer.begin(directory.fd, name, not_after=started.wall)
+        except (OSError, LinktrailError):  # gone or unreadable: the survey says so
+            return
+        self._under_way = _UnderWay(target, (facts.st_dev, facts.st_ino), measurement, started, started.monotonic)
+
+    def _failed(self, target: Target, error: OSError, now: Instant) -> None:
+        """Take note that there is no size: the tree is gone or unreadable, which the survey says, or nobody could look."""
+        if error.errno == errno.ECHILD:  # whoever measured it ended: it is as if nothing had been tried
+            self._forget(target)
+            self._rest_until = now.monotonic + _TRY_AGAIN_NS
+
+    def _forget(self, target: Target) -> None:
+        self._measured_at.pop(target.path, None)
+        self._complete.discard(target.path)
+
+    def _current(self, work: _UnderWay) -> Target | None:
+        """Return what was measured as it is known now; ``None`` when it became something else, or another directory stands there."""
+        target = work.target
+        if target.role:
+            known = self._targets.get(target.path)
+            if known is None or (known.subject, known.grows) != (target.subject, target.grows):
+                return None
+            target = known
+        parent, _, name = target.path.rpartition("/")
+        try:
+            with open_root(self._root) as root, root.directory(*(parent.split("/") if parent else ())) as directory:
+                facts = directory.stat(name)
+        except (OSError, LinktrailError):  # gone: what was counted is not all that was there
             return None
-        self._rest_until = finished.monotonic + round(size.inodes / self._rate * NANOSECONDS)
-        if target.path not in self._targets:
+        return target if (facts.st_dev, facts.st_ino) == work.identity else None
+
+    def _known(self, target: Target, size: Size, started: Instant, finished: Instant) -> tuple[Target, Size, Measured | None]:
+        if not target.role:
             self._held[target.path] = size
             return target, size, None
         same = self._sizes.get(target.subject)
@@ -179,14 +257,6 @@ class Sampler:
             if best is None or due < best[0]:
                 best = due, target
         return best
-
-    def _measure(self, target: Target, now: Instant) -> Size | None:
-        parent, _, name = target.path.rpartition("/")
-        try:
-            with open_root(self._root) as root, root.directory(*(parent.split("/") if parent else ())) as directory:
-                return measure(name, directory=directory.fd, not_after=now.wall)
-        except (OSError, LinktrailError):  # gone or unreadable: the survey says so
-            return None
 
 
 def filesystems(survey: Survey) -> list[Sample]:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from collector.check import CONFIGURATIONS
 from collector.links import Link, LinkKey, LinkKind, StoreKind, Survey
+from collector.mounts.machine import Machine, mounts_of, with_seen
 from collector.stores import DRIVERS, driver_for
 from collector.stores.containers_storage import additional_stores
 from collector.stores.protocol import Driver
@@ -24,11 +25,15 @@ from linktrail.text import column_text
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A store as the recorder sees it. ``root`` is as it was named, ``additional`` the roots of the stores it uses, in order."""
+    """A store as the recorder sees it. ``root`` is as it was named, ``additional`` the roots of the stores it uses, in order.
+
+    ``machine`` is where its mounts are read, if at all.
+    """
 
     driver: Driver
     root: Path
     additional: tuple[Path, ...] = ()
+    machine: Machine | None = None
 
     @property
     def kind(self) -> StoreKind:
@@ -48,9 +53,14 @@ class Source:
     def survey(self, clock: Clock) -> Survey:
         """Read the store. Raises ``NoStoreError``, ``StoreUnreadableError`` or ``StoreUnstableError``."""
         survey = self.driver.survey(self.root, clock=clock)
-        if not self.additional:
-            return survey
-        return replace(survey, links=MappingProxyType({**self._used(), **survey.links}))
+        if self.additional:
+            survey = replace(survey, links=MappingProxyType({**self._used(), **survey.links}))
+        return survey if self.machine is None else with_seen(survey, self.machine.look(survey), record=True)
+
+    def remounted(self, survey: Survey) -> bool:
+        """Tell whether other mounts hold the store now than ``survey`` says."""
+        seen = None if self.machine is None else self.machine.look(survey)
+        return seen is not None and seen.off is None and mounts_of(seen.links) != mounts_of(survey.links.values())
 
     def survey_additional(self, clock: Clock) -> tuple[Survey, ...]:
         """Read the additional stores; one that cannot be read is left out (diagnosis then knows that it is not known)."""
@@ -89,11 +99,14 @@ class Source:
         return {link.key: link for link in links}
 
 
-def find_sources(roots: Sequence[Path]) -> tuple[Source, ...]:
-    """Return what to record at ``roots``, each store once. Raises ``NoStoreError``, ``StoreUnreadableError``."""
+def find_sources(roots: Sequence[Path], machine: Machine | None = None) -> tuple[Source, ...]:
+    """Return what to record at ``roots``, each store once, with its mounts as ``machine`` has them.
+
+    Raises ``NoStoreError``, ``StoreUnreadableError``.
+    """
     found: dict[str, Source] = {}
     for root in roots:
-        found.setdefault(os.path.realpath(root), Source(_driver(root), root, _additional(root)))
+        found.setdefault(os.path.realpath(root), Source(_driver(root), root, _additional(root), machine))
     return tuple(found.values())
 
 

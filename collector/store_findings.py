@@ -21,6 +21,7 @@ from collector.findings import Diagnosis
 from collector.findings_log import FindingEvent, FindingsLog
 from collector.ledger import StoreMemory
 from collector.links import Survey
+from collector.measuring import Measurer
 from collector.outbox import Outbox
 from collector.rows import Sample, finding_row, usage_row
 from collector.samples import Measured, Sampler, filesystems
@@ -39,9 +40,17 @@ class StoreFindings:
     """Findings and samples of one store; what is open and what was measured stands in the ledger's ``memory``."""
 
     def __init__(
-        self, source: Source, memory: StoreMemory, *, clock: Clock, outbox: Outbox, settings: Settings, statements: Statements
+        self,
+        source: Source,
+        memory: StoreMemory,
+        *,
+        clock: Clock,
+        outbox: Outbox,
+        settings: Settings,
+        statements: Statements,
+        measurer: Measurer | None = None,
     ) -> None:
-        """Diagnose and measure ``source``; what cannot be diagnosed is stated through ``statements``."""
+        """Diagnose and measure ``source``; what cannot be diagnosed is stated through ``statements``. ``measurer``: see ``Sampler``."""
         self.trouble: str | None = None  # why the store cannot be diagnosed now
         self._source = source
         self._statements = statements
@@ -51,7 +60,11 @@ class StoreFindings:
         self._settings = settings
         self._log = FindingsLog(source.name)
         self._sampler = Sampler(
-            source.root, memory.sizes, interval=settings.sample_interval, entries_per_second=settings.entries_per_second
+            source.root,
+            memory.sizes,
+            interval=settings.sample_interval,
+            entries_per_second=settings.entries_per_second,
+            measurer=measurer,
         )
         self._additional: tuple[Survey, ...] = ()
         self._additional_at: int | None = None

@@ -21,6 +21,7 @@ from collector.differ import Action, LinkChange
 from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
 from collector.lives import Lives, Round, Timed
+from collector.measuring import Measurer
 from collector.outbox import Outbox
 from collector.rows import link_row
 from collector.settings import Settings
@@ -58,6 +59,7 @@ class Tools:
     settings: Settings
     drain: Callable[[], bool]
     statement: str = ""
+    measurer: Measurer | None = None
 
 
 class StoreRecorder:
@@ -71,7 +73,13 @@ class StoreRecorder:
         self.down: str | None = None  # why it cannot be read
         self.statements = Statements(source, clock=tools.clock, outbox=tools.outbox, watcher=tools.watcher, how=tools.statement)
         self.findings = StoreFindings(
-            source, memory, clock=tools.clock, outbox=tools.outbox, settings=tools.settings, statements=self.statements
+            source,
+            memory,
+            clock=tools.clock,
+            outbox=tools.outbox,
+            settings=tools.settings,
+            statements=self.statements,
+            measurer=tools.measurer,
         )
         self.changes = 0
         self.events = 0
@@ -124,6 +132,11 @@ class StoreRecorder:
         places = [place for path in loss.paths if (place := self.place(path)) is not None]
         self._evidence.lost(loss.before, places)
         self._touch()
+
+    def look_at_mounts(self) -> None:
+        """Take in that something was mounted or unmounted on this machine: if it was of this store, it is read again."""
+        if self.survey is not None and self.source.remounted(self.survey):
+            self._touch()
 
     def watch_new(self) -> None:
         """Watch the directories that events told of, at once."""

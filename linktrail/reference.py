@@ -14,6 +14,36 @@ from linktrail import errors
 from linktrail.codes import CODES
 from linktrail.schema import SCHEMA_VERSION, TABLES
 
+_CONTENTS = """
+## What `--contents` compares
+
+Each image layer with the engine's own record of what it unpacked: the tar-split (containers-storage, docker), or the layer's blob in
+containerd's content store. Compared are names, types, sizes, modes, owners, hard links, targets of symbolic links, a checksum of every
+file, and the digest of the archive put together again. A layer whose record is not there (containerd may discard blobs once they are
+unpacked) cannot be compared: no finding, but `stores[].contents` of the document counts it with the reason.
+
+Silent, because healthy stores have it: modes of symbolic links, times, owners that a user namespace or `ignore_chown_errors`
+shifted throughout the layer, modes and owners that `force_mask` moved into an attribute, device nodes an unprivileged engine could not
+make, whiteouts more or less, and the empty places that engines make for their mounts (`/etc/hosts`, `/dev/console`, ...).
+
+## When a symbolic link is a finding
+
+Links are resolved in the merged layers, as the container sees them: whiteouts and opaque directories hide, absolute targets start at the
+container's root, `..` at the root stays there, 40 links are followed. What leads below `/proc`, `/sys`, `/dev` or `/run` is
+provided by the runtime and never dangles.
+
+Images are shipped with links that dangle or climb out, and run well. So by default a link is a finding only with evidence that it was not
+so when the image was pulled:
+
+* `dangling-symlink`: what it points to is in a layer's record but gone from disk, or is hidden by a whiteout or an opaque directory that
+  the record of its layer does not know. The subject is the layer that holds the link, the layer that broke it is related.
+* `escaping-symlink`: it climbs above the root, and was added to an image layer or points elsewhere than recorded (warning), or
+  a container made it in its writable layer (info: harmless to the container, not to whoever follows it from the host).
+
+What a container deletes in its own writable layer breaks no image and is silent. A link that is not as recorded and dangles is told once,
+as `layer-symlink-retargeted` or `layer-content-modified`. `linktrail check --all-links` names all other links that resolve to nothing or
+climb out as well, as info: which ones an image was shipped with, and what a container broke for itself.
+"""
 _GRACE_WORDS = {"none": "none", "transient": "10 min", "unreferenced": "24 h"}
 
 
@@ -49,7 +79,7 @@ def findings_page() -> str:
     lines += [
         f"| `{code.name}` | {code.family} | {code.severity} | {_GRACE_WORDS[code.grace]} | {code.meaning} |" for code in CODES.values()
     ]
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, _CONTENTS])
 
 
 def exit_codes_page() -> str:

@@ -19,7 +19,7 @@ from typing import IO, Annotated, Final
 
 import typer
 
-from collector.commands import AsJson, MaxDelay, MinimumAge, Quiet, Roots, StateOption, WatchMode, chosen_roots
+from collector.commands import AsJson, MaxDelay, MinimumAge, ProcOption, Quiet, Roots, StateOption, WatchMode, chosen_roots
 from collector.settings import Settings
 from collector.source import find_sources
 from linktrail.clock import SystemClock
@@ -46,6 +46,7 @@ def up(
     quiet: Quiet = None,
     max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
+    proc: ProcOption = None,
     as_json: AsJson = False,
 ) -> int:
     """Record this machine's container stores, and show what leaks. Finds the stores when none is named; Ctrl-C ends it cleanly.
@@ -57,8 +58,15 @@ def up(
     opened = open_state(state, chosen)
     find_sources(chosen)  # a root that is no store is said here, not in a log
     if once:
-        return _once(chosen, opened, cluster=cluster, node=node, settings=settings, as_json=as_json)
-    given = {"--node": node, "--watch": watch, "--quiet": quiet, "--max-delay": max_delay, "--min-age": min_age}
+        return _once(chosen, opened, cluster=cluster, node=node, settings=settings, proc=proc, as_json=as_json)
+    given = {
+        "--node": node,
+        "--watch": watch,
+        "--quiet": quiet,
+        "--max-delay": max_delay,
+        "--min-age": min_age,
+        "--proc": proc and str(proc),
+    }
     words = ["--state", str(opened.path), "--cluster", cluster]
     words += [word for option, value in given.items() if value for word in (option, value)]
     programs = [
@@ -68,11 +76,13 @@ def up(
     return _supervise(programs, opened, as_json=as_json)
 
 
-def _once(roots: Sequence[Path], state: State, *, cluster: str, node: str | None, settings: Settings, as_json: bool) -> int:
+def _once(
+    roots: Sequence[Path], state: State, *, cluster: str, node: str | None, settings: Settings, proc: Path | None, as_json: bool
+) -> int:
     from collector import program as collector  # noqa: PLC0415 - --help must not wait for it
     from processor import program as processor  # noqa: PLC0415 - likewise
 
-    collector.collect(roots, state.path, collector.Options.of(cluster=cluster, node=node, once=True, settings=settings))
+    collector.collect(roots, state.path, collector.Options.of(cluster=cluster, node=node, once=True, settings=settings, proc=proc))
     processor.drain(state, state.lake)
     summary(state, sys.stdout, as_json=as_json)
     return 0

@@ -8,7 +8,7 @@ Everything is bounded: the length of a line, the bytes of all raw pieces, the nu
 content is skipped, never made up.
 
 References:
-    vbatts/tar-split, tar/storage/entry.go and tar/asm.
+    vbatts/tar-split, tar/storage/entry.go, tar/storage/getter.go (CRC-64/ISO, big-endian) and tar/asm.
 """
 
 from __future__ import annotations
@@ -18,128 +18,115 @@ import binascii
 import gzip
 import json
 import os
-import tarfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from collector.contents.expected import ArchiveError, Forward, Headers, Reading, members
 from collector.safe import Directory
 from linktrail.text import decode
 
-LINE_LIMIT: Final = 64 << 20
-RAW_LIMIT: Final = 4 << 30
-ENTRY_LIMIT: Final = 5_000_000
+LINE_LIMIT: Final = 8 << 20
+RAW_LIMIT: Final = 2 << 30
+ENTRY_LIMIT: Final = 3_000_000
 _FILE, _SEGMENT = 1, 2
-
-
-class TarSplitError(Exception):
-    """The tar-split cannot be read; the text says why."""
+_CHECKSUM_BYTES: Final = 8
+_SIZE_LIMIT: Final = 1 << 63
 
 
 class Piece(NamedTuple):
-    """A raw piece (``name`` is ``None``), or the content of file ``name`` with ``size`` bytes."""
+    """A raw piece (``name`` is ``None``), or the content of file ``name`` with ``size`` bytes and that CRC-64 (if it is told)."""
 
     raw: bytes
     name: str | None = None
     size: int = 0
+    checksum: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TarSplitReader:
-    """The tar-split of layer ``layer`` in the store whose root is open as ``root``."""
+class TarSplit:
+    """The tar-split in the file ``name`` of the open ``directory``."""
 
-    root: Directory
-    layer: str
+    def __init__(self, directory: Directory, name: str) -> None:
+        """Read it whenever asked."""
+        self._directory = directory
+        self._name = name
+
+    def headers(self) -> Headers:
+        """Return what should stand in the layer. Raises ``ArchiveError`` and ``OSError``."""
+        reading = Reading()
+        for member in members(Forward(_Skeleton(self.pieces()))):
+            reading.add(member)
+        return reading.headers
 
     def pieces(self) -> Iterator[Piece]:
-        """Yield the pieces of the archive in order. Raises ``TarSplitError`` and ``OSError``."""
+        """Yield the pieces of the archive in order. Raises ``ArchiveError`` and ``OSError``."""
         total = 0
-        with self.root.directory("overlay-layers") as directory:
-            descriptor = directory.open_file(f"{self.layer}.tar-split.gz")
+        descriptor = self._directory.open_file(self._name)
         with os.fdopen(descriptor, "rb") as file, gzip.GzipFile(fileobj=file) as stream:
-            for number in range(ENTRY_LIMIT):
+            for number in range(1, ENTRY_LIMIT + 1):
                 try:
                     line = stream.readline(LINE_LIMIT)
                 except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-                    raise TarSplitError(f"line {number + 1} cannot be decompressed ({error})") from error
+                    raise ArchiveError(f"line {number} cannot be decompressed ({error})") from error
                 if not line:
                     return
-                piece = _piece(line, number + 1)
+                piece = _piece(line, number)
                 total += len(piece.raw)
                 if total > RAW_LIMIT:
-                    raise TarSplitError(f"it holds more than {RAW_LIMIT} bytes of headers")
+                    raise ArchiveError(f"it holds more than {RAW_LIMIT} bytes of headers")
                 yield piece
-        raise TarSplitError(f"it has more than {ENTRY_LIMIT} entries")
-
-    def members(self) -> Iterator[tarfile.TarInfo]:
-        """Yield the headers of the archive in order. Raises ``TarSplitError`` and ``OSError``."""
-        try:
-            with tarfile.open(fileobj=_Archive(self.pieces()), mode="r:", errors="surrogateescape") as archive:  # type: ignore[call-overload]  # it reads forward only
-                while (member := archive.next()) is not None:
-                    archive.members = []  # it would keep them all
-                    yield member
-        except (tarfile.TarError, ValueError) as error:
-            raise TarSplitError(f"its archive is damaged ({error})") from error
+        raise ArchiveError(f"it has more than {ENTRY_LIMIT} lines")
 
 
 def _piece(line: bytes, number: int) -> Piece:
     if len(line) >= LINE_LIMIT:
-        raise TarSplitError(f"line {number} is longer than {LINE_LIMIT} bytes")
+        raise ArchiveError(f"line {number} is longer than {LINE_LIMIT} bytes")
     try:
         entry = json.loads(line)
-        kind, payload = entry["type"], entry.get("payload") or ""
+        kind, payload = entry["type"], base64.b64decode(entry.get("payload") or "", validate=True)
         if kind == _SEGMENT:
-            return Piece(base64.b64decode(payload, validate=True))
+            return Piece(payload)
         if kind == _FILE:
             raw_name = entry.get("name_raw")
             name = decode(base64.b64decode(raw_name, validate=True)) if raw_name else entry.get("name", "")
             size = entry.get("size", 0)
-            if isinstance(name, str) and isinstance(size, int) and size >= 0:
-                return Piece(b"", name, size)
+            if isinstance(name, str) and type(size) is int and 0 <= size < _SIZE_LIMIT:
+                return Piece(b"", name, size, int.from_bytes(payload, "big") if len(payload) == _CHECKSUM_BYTES else None)
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error, RecursionError) as error:
-        raise TarSplitError(f"line {number} is malformed ({type(error).__name__})") from error
-    raise TarSplitError(f"line {number} is malformed")
+        raise ArchiveError(f"line {number} is malformed ({type(error).__name__})") from error
+    raise ArchiveError(f"line {number} is malformed")
 
 
-class _Archive:
-    """The archive as a file that is read forward; skipping over content is free, and content reads as zeros."""
+class _Skeleton:
+    """The archive as bytes; passing over the content of a file is free, and read it is zeros."""
 
     def __init__(self, pieces: Iterator[Piece]) -> None:
         self._pieces = pieces
-        self._position = 0
         self._raw = b""
         self._offset = 0
         self._zeros = 0
 
-    def tell(self) -> int:
-        return self._position
+    def take(self, count: int) -> bytes:
+        if not self._fill():
+            return b""
+        if self._zeros:
+            step = min(count, self._zeros, 1 << 20)
+            self._zeros -= step
+            return bytes(step)
+        chunk = self._raw[self._offset : self._offset + count]
+        self._offset += len(chunk)
+        return chunk
 
-    def seek(self, position: int, whence: int = 0) -> int:
-        if whence or position < self._position:
-            raise ValueError("it does not read in order")
-        self._take(position - self._position, keep=False)
-        return self._position
-
-    def read(self, count: int) -> bytes:
-        return self._take(count, keep=True)
-
-    def _take(self, count: int, *, keep: bool) -> bytes:
-        parts: list[bytes] = []
-        while count > 0 and self._fill():
-            if self._zeros:
-                step = min(count, self._zeros, 1 << 20) if keep else min(count, self._zeros)
-                self._zeros -= step
-                if keep:
-                    parts.append(bytes(step))
-            else:
-                step = min(count, len(self._raw) - self._offset)
-                if keep:
-                    parts.append(self._raw[self._offset : self._offset + step])
-                self._offset += step
-            count -= step
-            self._position += step
-        return b"".join(parts)
+    def skip(self, count: int) -> int:
+        if not self._fill():
+            return 0
+        if self._zeros:
+            step = min(count, self._zeros)
+            self._zeros -= step
+        else:
+            step = min(count, len(self._raw) - self._offset)
+            self._offset += step
+        return step
 
     def _fill(self) -> bool:
         """Have something to read, or say that there is no more."""

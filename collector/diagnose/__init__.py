@@ -19,7 +19,10 @@ from collector.diagnose import (
     containerd_leaks,
     containerd_objects,
     containerd_strays,
+    docker,
+    docker_data,
     lower,
+    mounts,
     plumbing,
     reachability,
     records,
@@ -34,7 +37,16 @@ Rule = Callable[[Examination], None]
 
 RULES: Final[Mapping[StoreKind, tuple[Rule, ...]]] = {
     StoreKind.CONTAINERS_STORAGE: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
-    StoreKind.DOCKER_OVERLAY2: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
+    StoreKind.DOCKER_OVERLAY2: (
+        docker.records,
+        docker.leaks,
+        reachability.leaks,
+        chains.breaks,
+        plumbing.breaks,
+        lower.breaks,
+        docker_data.breaks,
+        records.breaks,
+    ),
     StoreKind.CONTAINERD_OVERLAYFS: (
         containerd_leaks.leaks,
         containerd_strays.leaks,
@@ -73,7 +85,7 @@ def examine(
         since=since,
         confirmed=confirmed,
     )
-    for rule in RULES[survey.kind]:
+    for rule in (*RULES[survey.kind], mounts.leaks):
         rule(look)
     findings = sorted(look.found.values(), key=worst_first)
     withheld = sorted(look.withheld.values(), key=lambda item: item.key)

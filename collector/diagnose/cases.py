@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from collector.graph_nodes import Place
 from collector.links import NOBODY, Attribution, Link, LinkKey, LinkState
-from linktrail.codes import Severity
+from linktrail.codes import Grace, Severity
 from linktrail.text import printable
 
 ANYTHING: Final = ("*",)
@@ -23,6 +23,7 @@ class Case:
     ``times`` are evidence of work on it, ``compared`` the metadata files that it rests on, ``keys`` the links whose history says since
     when, ``began`` a time before which it cannot have begun, ``held`` the paths whose bytes it holds. ``removes`` are the layers that the
     advice would have deleted (``ANYTHING``: some), so that nobody is sent to delete one whose empty link file takes ``l/`` with it.
+    ``bytes`` are known without measuring ``held``; ``grace`` replaces that of the code.
     """
 
     code: str
@@ -41,6 +42,8 @@ class Case:
     severity: Severity | None = None
     owner: Attribution = NOBODY
     removes: Collection[str] = ()
+    bytes: int | None = None
+    grace: Grace | None = None
 
 
 def is_trap(place: Place) -> bool:
@@ -59,7 +62,7 @@ def texts(value: object) -> list[str]:
 
 def short(identifier: str) -> str:
     """Return an id as people quote it: 12 characters of a long one, and nothing that a terminal would act on."""
-    text = printable(identifier)
+    text = printable(identifier).removeprefix("sha256:")
     return text[:_SHORT] if len(text) == 64 and text.isalnum() else text  # noqa: PLR2004 - hexadecimal digits of a SHA-256
 
 

@@ -3,7 +3,9 @@
 Roots: leases that have not expired and what they hold, image names, containers' snapshots and label references, downloads that have not
 expired, and whatever bears ``gc.root`` or a ``gc.expire`` in the future. Edges: snapshot -> parent, image -> its descriptor, ``gc.ref.*``
 from the bearer to what it names, ``gc.bref.*`` the other way. A lease with ``gc.flat`` holds what it names (and a snapshot's parents)
-but not what labels on that lead to. Everything is inside one namespace, but what a snapshot's key names, which is unique.
+but not what labels on that lead to. Where the databases name different parents of one snapshot, both count: the collector follows one of
+them, the mounts follow the other, and neither is to be called unused. Everything is inside one namespace, but what a snapshot's key
+names, which is unique.
 """
 
 from __future__ import annotations
@@ -108,8 +110,9 @@ class Reach:
     def _link_up(self) -> None:
         store = self.store
         for snapshot in store.snapshots.values():
-            if snapshot.parent is not None:
-                self._structure.setdefault(Node("snapshot", "", snapshot.key), []).append(Node("snapshot", "", snapshot.parent))
+            for link in (snapshot.below_named, snapshot.below):
+                if link is not None and link.target:
+                    self._structure.setdefault(Node("snapshot", "", snapshot.key), []).append(Node("snapshot", "", link.target))
         for (namespace, name), link in store.images.items():
             if link.target:
                 self._edges.setdefault(Node("image", namespace, name), []).append(Node("content", namespace, link.target))

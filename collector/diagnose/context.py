@@ -63,6 +63,7 @@ class Examination(Knowledge):
         self.advice = advice_for(graph.survey.kind, graph.survey.root)
         self.found: dict[tuple[str, str], Finding] = {}
         self.withheld: dict[tuple[str, str], Withheld] = {}
+        self.spoken_for: set[str] = set()  # places that another finding speaks of: nobody is sent to delete one
 
     def report(self, case: Case) -> bool:
         """Make ``case`` a finding, or hold it back; tell whether it was made."""
@@ -89,7 +90,7 @@ class Examination(Knowledge):
             path=case.path,
             message=case.message,
             advice=self._defused(case),
-            bytes=self.held_bytes(case.held),
+            bytes=self.held_bytes(case.held) if case.bytes is None else case.bytes,
             related=_related(case.related, case.subject),
             read_only=self.read_only,
             since=histories[0] if histories else self._interval(case.began),
@@ -115,15 +116,15 @@ class Examination(Knowledge):
         return self.sizes.get(path) or self.sizes.get(path.rpartition("/")[2])
 
     def _waits(self, case: Case, newest: int | None) -> Withheld | None:
-        code = CODES[case.code]
-        grace = GRACE_SECONDS[code.grace] if self.min_age is None or code.grace == "none" else self.min_age
+        kind = case.grace or CODES[case.code].grace
+        grace = GRACE_SECONDS[kind] if self.min_age is None or kind == "none" else self.min_age
         if grace > 0 and (newest is None or self.now - newest < grace * NANOSECONDS):
             until = None if newest is None else newest + round(grace * NANOSECONDS)
             return Withheld(case.code, case.subject, "grace", until)
-        if (case.code, case.subject) in self.confirmed or (code.grace != "none" and self.min_age == 0):
+        if (case.code, case.subject) in self.confirmed or (kind != "none" and self.min_age == 0):
             return None
         changes = [self.changed(path) for path in case.compared]
-        if code.grace == "none":
+        if kind == "none":
             changes.append(newest)
         freshest = max((change for change in changes if change is not None and self._fresh(change)), default=None)
         return None if freshest is None else Withheld(case.code, case.subject, "settling", freshest + self.settle)
@@ -139,8 +140,11 @@ class Examination(Knowledge):
         return {name: when for name, when in times.items() if when <= self.looked}
 
     def changed(self, path: str) -> int | None:
-        """Return when a metadata file was written last (ns UTC), if known."""
+        """Return when a metadata file, or the table of files that it stands in, was written last (ns UTC), if known."""
         link = self.graph.metadata.get(path)
+        while link is None and "/" in path:
+            path = path.rpartition("/")[0]
+            link = self.graph.metadata.get(path)
         when = link.facts.get("mtime_ns") if link is not None else None
         return when if isinstance(when, int) else None
 

@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 
 from collector.stores.containerd import DRIVER as CONTAINERD
 from collector.stores.containers_storage import DRIVER as CONTAINERS_STORAGE
+from collector.stores.docker import DRIVER as DOCKER
 from collector.stores.protocol import Driver
 
-DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD)
+DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD, DOCKER)
 
 
 class Found(NamedTuple):

@@ -57,6 +57,11 @@ def present(clock: Clock | None) -> int:
     return (clock or SystemClock()).now().wall
 
 
+def sentences(*texts: str | None) -> str:
+    """Join texts that may or may not end with a full stop."""
+    return " ".join(text if text.endswith((".", "?", ")")) else f"{text}." for text in texts if text)
+
+
 def shorten(text: str) -> str:
     """Return ``text`` with every id of 64 hexadecimal digits in it cut to 12."""
     return _LONG_ID.sub(r"\1", text)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from linktrail.clock import Clock
 from linktrail.output import Sheet
 from queries.answer import Answer, ask, engine_of
-from queries.answers.eyes import brief_table, owner, places, present, short, span
+from queries.answers.eyes import brief_table, owner, places, present, shorten, span
 from queries.catalog import question_named
 from queries.engine import Engine
 
@@ -40,7 +40,7 @@ def findings_at(
     where = places(rows)
     names = ("severity", "code", "subject", "bytes", "since", "owner", *where)
     brief = brief_table(names, ((*_brief_finding(row), *(row[name] for name in where)) for row in rows), {"bytes": pa.int64()})
-    told = ((f"{row['code']} {short(row['subject'])}", row["message"], row["advice"]) for row in rows)
+    told = ((f"{row['code']} {shorten(row['subject'])}", row["message"], row["advice"]) for row in rows)
     advice = brief_table(("finding", "what", "next"), told)
     sheets = (replace(answer.sheets[0], brief=brief), Sheet("advice", None, advice))
     return replace(answer, sheets=sheets, notes=() if rows else ("No finding is on record for that instant.",))
@@ -50,4 +50,4 @@ def _brief_finding(row: Mapping[str, Any]) -> tuple[object, ...]:
     known = row["since_before"] is not None
     since = span(row["since_after"], row["since_before"]) if known else span(row["opened_after"], row["opened_before"])
     doubt = "" if row["certainty"] == "certain" else " (possibly open)"
-    return row["severity"], row["code"], short(row["subject"]) + doubt, row["bytes"], since, owner(row)
+    return row["severity"], row["code"], shorten(row["subject"]) + doubt, row["bytes"], since, owner(row)

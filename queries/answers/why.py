@@ -9,6 +9,7 @@ from typing import Final
 from linktrail.clock import Clock
 from queries.answer import Answer, engine_of
 from queries.answers.about import asked_about
+from queries.answers.eyes import sentences
 from queries.catalog import question_named
 from queries.engine import Engine
 
@@ -38,5 +39,5 @@ def held(
     notes = list(answer.notes)
     if not answer.rows.num_rows:
         notes.append("Nothing on record held it at that instant: no image, container, lease, label, mount or child.")
-    notes += [f"{found['code']}: {found['message']} {found['advice']}" for found in findings]
+    notes += [f"{found['code']}: {sentences(found['message'], found['advice'])}" for found in findings]
     return replace(answer, notes=notes)

@@ -1,4 +1,4 @@
-"""The verbs that ask one question of the catalog about one thing: ``whois``, ``why`` and ``shared-by``."""
+"""The verbs that ask one question of the catalog about one thing: ``whois``, ``why``, ``shared-by`` and ``inspect``."""
 
 from __future__ import annotations
 
@@ -64,3 +64,24 @@ def shared_by(
 
     values = {"at": instant(at), "cluster": cluster, "node": node}
     return give(asked_about(lake_path(lake), "shared_by", subject, values), form, as_json=as_json)
+
+
+def inspect(
+    subject: Subject,
+    *,
+    lake: Lake = None,
+    at: At = "now",
+    cluster: Cluster = None,
+    node: Node = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
+) -> int:
+    """A container, image or layer as its engine would have described it at an instant: records, layer paths, mount points, sizes.
+
+    Example: linktrail inspect web-7f9c --at '2h ago'
+
+    Exit code 3: answered, but the record has gaps at that instant.
+    """
+    from queries.answers import inspect as inspecting  # noqa: PLC0415 - --help must not wait for it
+
+    return give(inspecting.inspect(lake_path(lake), subject, at=instant(at), cluster=cluster, node=node), form, as_json=as_json)

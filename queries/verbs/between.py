@@ -1,4 +1,4 @@
-"""The verbs that compare or cover a time: ``growth``, ``diff`` and ``coverage``."""
+"""The verbs that compare or cover a time: ``growth``, ``diff``, ``coverage`` and ``forecast``."""
 
 from __future__ import annotations
 
@@ -86,3 +86,28 @@ def coverage(
     after, before = span(first, last)
     values = {"since": after, "until": before, "cluster": cluster, "node": node}
     return give(asked(lake_path(lake), "coverage", values), form, as_json=as_json)
+
+
+def forecast(
+    *,
+    first: Annotated[str, typer.Option("--from", "--since", metavar="INSTANT", help="Look at the samples from then on.")] = "7d ago",
+    last: To = "now",
+    lake: Lake = None,
+    cluster: Cluster = None,
+    node: Node = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
+) -> int:
+    """When each filesystem runs out of bytes or inodes if it goes on like this: earliest, likely, latest, and since when the slope is so.
+
+    The slope is the median over all pairs of samples since it last changed; earliest and latest go by its steepest and flattest tenth.
+
+    Example: linktrail forecast --from '1 day ago' --node worker-3
+
+    Exit code 3: answered, but the record has gaps in that time.
+    """
+    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
+
+    after, before = span(first, last)
+    values = {"since": after, "until": before, "cluster": cluster, "node": node}
+    return give(asked(lake_path(lake), "forecast", values), form, as_json=as_json)

@@ -5,30 +5,18 @@ from pathlib import Path
 import pytest
 
 from collector.check import run_check
-from collector.program import Options, collect
-from collector.settings import Settings
 from collector.spool import Spool
 from linktrail.clock import SystemClock
 from linktrail.codes import CODES
 from linktrail.durable import LocalFileSystem
 from linktrail.testing.clock import FakeClock
-from processor.lake import Lake
-from processor.pipeline import Processor
-from processor.spool_intake import SpoolIntake
 from queries.answers.findings import findings_at
 from queries.answers.timeline import happened_to
 from queries.answers.usage import usage_at
 from queries.engine import open_lake
 from tests.queries.lakes import at
+from tests.queries.recorded import process, record
 from tests.queries.story import LEAKED, first_run
-from tests.stores import unpack
-
-
-def process(spool: Path, lake: Path) -> None:
-    """Bring everything in ``spool`` into ``lake``."""
-    filesystem = LocalFileSystem()
-    opened = Lake.open_for_writing(lake, filesystem=filesystem)
-    Processor(SpoolIntake(spool, filesystem=filesystem), opened, clock=SystemClock()).drain()
 
 
 def test_what_a_spool_holds_is_answered(tmp_path: Path) -> None:
@@ -56,10 +44,7 @@ def test_what_a_spool_holds_is_answered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fixture", ["cs-podman43-leaky"])
 def test_a_recorded_store_has_the_findings_that_check_has(tmp_path: Path, fixture: str) -> None:
     """A real store with leaks and breaks, recorded once: the lake answers as ``linktrail check`` does, with bytes and owners."""
-    root = unpack(fixture, tmp_path / "store")
-    options = Options(once=True, node="n1", settings=Settings(min_age=0))
-    assert collect([root], tmp_path / "state", options) == 0
-    process(tmp_path / "state" / "spool", tmp_path / "lake")
+    root, _ = record(fixture, tmp_path)
     report = run_check([root], min_age=0, clock=SystemClock())
     expected = {(finding.code, finding.subject) for _, finding in report.findings}
     leaks = {(finding.code, finding.subject) for _, finding in report.findings if CODES[finding.code].family == "leaks"}
