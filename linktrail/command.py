@@ -6,7 +6,6 @@ starts without DuckDB, and a missing extra breaks only the verbs that need it, w
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from linktrail import __version__
-from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, MissingExtraError, UsageError
+from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, UsageError
+from linktrail.late import load_late
 from linktrail.reporting import report, report_unknown, wants_json
 
 
@@ -60,19 +60,13 @@ VERBS = (
     Verb("process", "processor.commands:process", "The processor alone: spool or Kafka to lake.", "lake"),
     Verb("topics", "linktrail.topics:topics", "Compare Kafka's topics with their declaration, or make them so.", "kafka"),
 )
-_OURS = frozenset({"linktrail", "collector", "processor", "queries"})
 _BY_NAME = {verb.name: verb for verb in VERBS}
 
 
 def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
     """Import the function of ``verb`` and wrap it as a command. Raises ``MissingExtraError`` when a library is not installed."""
-    module_name, function_name = verb.target.split(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in _OURS:
-            raise
-        raise MissingExtraError(verb=verb.name, library=error.name, extra=verb.extra or "all") from error
+    module, function_name = verb.target.split(":")
+    function = getattr(load_late(module, for_verb=verb.name, extra=verb.extra or "all"), function_name)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(name=verb.name, context_settings={"help_option_names": ["-h", "--help"]})(function)
     return get_command(single)
