@@ -161,7 +161,7 @@ class ContainerdAdvice(Advice):
                 " nothing that a command can do; drain the node, stop containerd, and rebuild this root."
             )
         tool = f"{_ctr(snapshot)} snapshots{_by(snapshot)}"
-        heal = "; ".join(f"{tool} view {_word(name)} {_word(snapshot.name)}; {tool} rm {_word(name)}" for name in names[:_SHOWN])
+        heal = "; ".join(f"{tool} prepare {_word(name)} {_word(snapshot.name)}; {tool} rm {_word(name)}" for name in names[:_SHOWN])
         return (
             f"Nothing to remove: no such child exists. ctr snapshots rm {_word(snapshot.name)} answers 'cannot remove snapshot with child';"
             " garbage collection is not stopped by it. Next: nothing, if the snapshot is to stay; else make each child again and"
