@@ -23,6 +23,7 @@ PROGRAMS = {
     "containers-storage": "containers-storage",
     "runc": "runc",
     "containerd": "containerd",
+    "dockerd": "docker.io",
     "inotifywait": "inotify-tools",
     "java": "default-jre-headless",
     "mvn": "maven",
