@@ -90,6 +90,28 @@ def check(
     return report.exit_code
 
 
+def explain(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="An engine's error message, or lines of a log; - reads standard input.")],
+    *,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", metavar="ROOT", help="Check this store; repeatable (default: found).")
+    ] = None,
+    contents: Annotated[bool, typer.Option("--contents", help="Compare files too, where the message can mean that (slow).")] = False,
+    look: Annotated[bool, typer.Option("--check/--no-check", help="Look at stores whether the damage is there.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Say what an engine's error message means: the damage, how to confirm it, whether it is here now, and the least invasive step.
+
+    Exit code 0: explained. 1: the text holds no message that linktrail knows. 10: no store at a ROOT.
+
+    Example: linktrail explain 'readlink /var/lib/docker/overlay2/l: invalid argument'
+    """
+    from collector.explain.run import explain_text  # noqa: PLC0415 - --help must not wait for it
+
+    read = sys.stdin.buffer if text == "-" else None
+    return explain_text(text, read, roots=root, contents=contents, look=look, as_json=as_json, stream=sys.stdout)
+
+
 def collect(
     roots: Roots = None,
     *,

@@ -36,6 +36,7 @@ class Verb:
 VERBS = (
     Verb("up", "queries.up:up", "Record this machine's stores, and show what leaks.", "all"),
     Verb("check", "collector.commands:check", "Look at stores once and name what leaks and what is broken."),
+    Verb("explain", "collector.commands:explain", "What an engine's error message means, and whether that damage is here."),
     Verb("findings", "queries.verbs.findings:findings", "What leaked or was broken, now or at an instant.", "query"),
     Verb("timeline", "queries.verbs.timeline:timeline", "Everything that happened to a layer, image, container or path.", "query"),
     Verb("usage", "queries.verbs.usage:usage", "Bytes by layer, store and filesystem, now or at an instant.", "query"),

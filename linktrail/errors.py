@@ -135,6 +135,12 @@ class BoltError(MalformedError):
     hint = "Its owner cannot open it either, or will stop at that page. Keep a copy of the file before anything repairs it."
 
 
+class UnknownMessageError(LinktrailError):
+    """No error message that linktrail knows is in the text ({lines} lines)"""
+
+    hint = "linktrail check looks for damage without a message; its findings say what to do."
+
+
 # --- batches, spool -------------------------------------------------------------------------------------------
 
 
