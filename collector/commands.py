@@ -145,8 +145,9 @@ def chosen_roots(roots: list[Path] | None) -> list[Path]:
     if roots:
         return roots
     from collector.stores import find_stores, looked_at  # noqa: PLC0415 - --help must not wait for it
+    from linktrail.reporting import warn  # noqa: PLC0415 - likewise
 
-    found = [store.root for store in find_stores()]
+    found = [store.root for store in find_stores(warn)]
     if not found:
         raise NoStoreFoundError(looked=", ".join(str(root) for root in looked_at()))
     return found

@@ -103,6 +103,12 @@ class NoStoreFoundError(LinktrailError):
     hint = "Name one: linktrail check ROOT. To see linktrail at work without a store: linktrail demo."
 
 
+class ConfigurationError(LinktrailError):
+    """Configuration {path} cannot be understood: {what}"""
+
+    hint = "The stores that it names are not looked for. Name them: linktrail check ROOT."
+
+
 class StoreUnreadableError(StoreError):
     """Store {root} cannot be read: {what}"""
 
