@@ -10,7 +10,7 @@ from collector.stores.containerd import DRIVER as CONTAINERD
 from collector.stores.containers_storage import DRIVER as CONTAINERS_STORAGE
 from collector.stores.docker import DRIVER as DOCKER
 from collector.stores.protocol import Driver
-from collector.stores.roots import Configured, Warn, configured_roots
+from collector.stores.roots import Configured, Warn, configured_roots, ignore
 
 DRIVERS: Final[tuple[Driver, ...]] = (CONTAINERS_STORAGE, CONTAINERD, DOCKER)
 
@@ -27,7 +27,7 @@ def driver_for(root: Path) -> Driver | None:
     return next((driver for driver in DRIVERS if driver.detect(root)), None)
 
 
-def find_stores(warn: Warn) -> tuple[Found, ...]:
+def find_stores(warn: Warn = ignore) -> tuple[Found, ...]:
     """Return the stores of this machine, each once, however many names lead to it (links, bind mounts).
 
     Asked are the usual roots, and those that engines' configuration names; what of it cannot be understood is told to ``warn``.
@@ -48,7 +48,7 @@ def looked_at() -> tuple[Path, ...]:
 def is_of_this_machine(root: Path) -> bool:
     """Tell whether ``root`` is one that this machine's engines use, usual or configured."""
     identity = identity_of(root)
-    return identity is not None and any(identity == identity_of(other) for _, other in _candidates(configured_roots(lambda _: None)))
+    return identity is not None and any(identity == identity_of(other) for _, other in _candidates(configured_roots(ignore)))
 
 
 def identity_of(root: Path) -> tuple[int, int] | None:

@@ -61,6 +61,11 @@ class User(NamedTuple):
     home: str
 
 
+def ignore(error: ConfigurationError) -> None:
+    """Tell nobody."""
+    del error
+
+
 def configured_roots(warn: Warn, *, host: Path = _ROOT, environment: Mapping[str, str] = os.environ) -> tuple[Configured, ...]:
     """Return the roots that this machine's configuration names, each once; what cannot be understood is told to ``warn``.
 
