@@ -29,7 +29,8 @@ def lake_errors(path: Path, doing: str, source: str = "") -> Iterator[None]:
         if _FULL_TEXT.search(text):
             raise LakeFullError(path=path, what=doing) from error
         if isinstance(error, deltalake.exceptions.CommitFailedError):
-            # "Concurrent transaction failed": the same source. "Metadata changed": another processor upgraded the table. Both: read again.
+            # "Concurrent transaction failed": the same source. "Metadata changed": another processor upgraded the table. "Deleted data
+            # this operation read": retention let days go. All of them: read again.
             raise FencedError(path=path, source=source or doing) from error
         raise LakeError(path=path, what=f"{doing} failed ({text})") from error
     except OSError as error:

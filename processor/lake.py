@@ -30,6 +30,7 @@ from linktrail.errors import FencedError, LakeError, LakeMissingError, LakeNewer
 from linktrail.schema import SCHEMA_VERSION, TABLES
 from processor.delta_errors import lake_errors
 from processor.delta_log import LOG, entry_name, repair
+from processor.derived import definition_of
 from processor.lake_table import LakeTable
 
 COMMIT_ORDER: Final = ("links", "findings", "usage", "coverage")
@@ -45,10 +46,11 @@ _CONFIGURATION: Final = {
 class Lake:
     """An open lake. Not for several threads at once: let each open its own."""
 
-    def __init__(self, path: Path, tables: dict[str, LakeTable]) -> None:
+    def __init__(self, path: Path, tables: dict[str, LakeTable], filesystem: FileSystem) -> None:
         """Use ``Lake.open`` or ``Lake.open_for_writing``."""
         self.path = path
         self.tables = tables
+        self._filesystem = filesystem
 
     @classmethod
     def open(cls, path: Path, *, filesystem: FileSystem | None = None) -> Self:
@@ -56,9 +58,10 @@ class Lake:
         _require_path(path)
         if not all(_is_table(path / name) for name in TABLES):
             raise LakeMissingError(path=path)
-        tables = {name: LakeTable(path / name, name, filesystem=filesystem or LocalFileSystem()) for name in TABLES}
+        filesystem = filesystem or LocalFileSystem()
+        tables = {name: LakeTable(path / name, name, filesystem=filesystem) for name in TABLES}
         _require_version(path, tables)
-        return cls(path, tables)
+        return cls(path, tables, filesystem)
 
     @classmethod
     def open_for_writing(cls, path: Path, *, filesystem: FileSystem) -> Self:
@@ -78,9 +81,16 @@ class Lake:
             tables = {name: present.get(name) or _make(path, name, filesystem) for name in TABLES}
             with lake_errors(path, "making the lake"):
                 filesystem.sync_directory(path)
-            lake = cls(path, tables)
+            lake = cls(path, tables, filesystem)
             lake.resume()
         return lake
+
+    def derived(self, name: str) -> LakeTable:
+        """Return the derived table ``name``, made where it is missing. Raises ``LakeFullError``, ``LakeError``."""
+        with _locked(self.path):
+            return (_load(self.path, name, self._filesystem) if _is_table(self.path / name) else None) or _make(
+                self.path, name, self._filesystem
+            )
 
     def reload(self) -> None:
         """See what others committed since; for readers."""
@@ -167,10 +177,10 @@ def _make(path: Path, name: str, filesystem: FileSystem) -> LakeTable:
         filesystem.make_directory(path / name / LOG)
         DeltaTable.create(
             str(path / name),
-            TABLES[name].arrow(),
+            definition_of(name).arrow(),
             partition_by=["day"],
             name=f"linktrail {name}",
-            description=TABLES[name].row,
+            description=definition_of(name).row,
             configuration=_CONFIGURATION,
             raise_if_key_not_exists=False,
         )

@@ -7,13 +7,17 @@ is. A refused commit is never repeated: the caller drops its rows and reads on f
 
 Order of a commit: files and their directories are fsynced, then the log entry is written, then every log entry since the
 last one seen here is fsynced. Only then may anything be acknowledged.
+
+Upkeep (``processor.upkeep``) replaces files by others with ``rewrite``, whose app transaction ``maintenance`` makes it refuse what another
+maintainer changed since this handle was loaded. deltalake alone would let two such commits double every row.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -24,15 +28,29 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.schema import Field
 from deltalake.transaction import AddAction, RemoveAction
 
+from linktrail.batch import day_of
 from linktrail.durable import FileSystem
 from linktrail.errors import FencedError, LakeError, LakeFullError
-from linktrail.schema import TABLES
 from processor.delta_errors import lake_errors
 from processor.delta_log import CHECKPOINT_EVERY, last_checkpoint, sync_checkpoint, sync_entries, sync_log
-from processor.files import DataFile, remove_files, write_files
+from processor.derived import definition_of
+from processor.files import CARRIED_DAY, DataFile, remove_files, write_files
 
 _log = logging.getLogger(__name__)
+MAINTENANCE: Final = "maintenance"
+LONGEST_WRITE: Final = 3600.0
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """One data file of the table: its path relative to the table, partition, rows, size in bytes, and when it was written (ms UTC)."""
+
+    path: str
+    day: date
+    rows: int
+    size: int
+    written: int
 
 
 class LakeTable:
@@ -90,19 +108,48 @@ class LakeTable:
         self._require(expected, sources)
         if any(next_offset < (expected.get(source) or 0) for source, next_offset in positions.items()):
             raise LakeError(path=self.path, what=f"a commit would set {sources} back")  # the library would accept it
-        with lake_errors(self.path, "writing a data file"):
-            files = [] if rows is None else self._write(rows)
+        self._replace([], [] if rows is None else [rows], positions, data_change=True)
+        self._require(positions, sources)
+
+    def rewrite(self, removed: Sequence[LiveFile], parts: Iterable[pa.Table], *, data_change: bool, stem: str = "part") -> int:
+        """Put ``parts`` in the place of the files ``removed``, durably; return how many files were written.
+
+        ``removed`` must come from ``live_files`` of this very state of the handle. ``data_change`` says whether rows are other than before.
+        Raises ``FencedError`` when another maintainer was faster (nothing is changed then), ``LakeFullError``, ``LakeError``.
+        """
+        number = (self.transaction_version(MAINTENANCE) or 0) + 1
+        return self._replace(removed, parts, {MAINTENANCE: number}, data_change=data_change, stem=stem)
+
+    def _replace(
+        self, removed: Sequence[LiveFile], parts: Iterable[pa.Table], positions: Mapping[str, int], *, data_change: bool, stem: str = "part"
+    ) -> int:
+        files: list[DataFile] = []
+        started = time.time()
         try:
-            with lake_errors(self.path, "writing a log entry", sources):
-                self._commit_actions([_add(file) for file in files], positions)
+            with lake_errors(self.path, "writing a data file"):
+                for rows in parts:
+                    files += write_files(self._filesystem, self.path, self.name, rows, known_days=self._known_days, stem=stem)
+            self._require_quick(started, positions)
+        except BaseException:
+            remove_files(self._filesystem, self.path, files)
+            raise
+        actions: list[AddAction | RemoveAction] = [
+            *(_remove(file, data_change=data_change) for file in removed),
+            *(_add(file, data_change=data_change) for file in files),
+        ]
+        try:
+            with lake_errors(self.path, "writing a log entry", ", ".join(positions)):
+                self._commit_actions(actions, positions)
         except (FencedError, LakeFullError):
             remove_files(self._filesystem, self.path, files)  # certainly not committed
             raise
         self._settle()
-        self._require(positions, sources)
+        return len(files)
 
-    def _write(self, rows: pa.Table) -> list[DataFile]:
-        return write_files(self._filesystem, self.path, self.name, rows, known_days=self._known_days)
+    def _require_quick(self, started: float, positions: Mapping[str, int]) -> None:
+        """Give up where the machine slept meanwhile, perhaps for days: vacuum may have taken the files written before for garbage."""
+        if not 0 <= time.time() - started < LONGEST_WRITE:
+            raise FencedError(path=self.path, source=", ".join(positions))
 
     def _require(self, expected: Mapping[str, int | None], sources: str) -> None:
         if any(self.transaction_version(source) != offset for source, offset in expected.items()):
@@ -112,7 +159,7 @@ class LakeTable:
         self._handle.create_write_transaction(
             actions,
             mode="append",
-            schema=TABLES[self.name].arrow(),
+            schema=definition_of(self.name).arrow(),
             partition_by=["day"],
             commit_properties=CommitProperties(app_transactions=[Transaction(source, offset) for source, offset in positions.items()]),
             post_commithook_properties=_NO_HOOKS,
@@ -124,7 +171,11 @@ class LakeTable:
         with lake_errors(self.path, "making a commit durable"):
             self._handle.update_incremental()
             sync_entries(self._filesystem, self.path, before + 1, self.version)
-        if self.version - self._checkpoint >= CHECKPOINT_EVERY:
+        self.fold_log(CHECKPOINT_EVERY)
+
+    def fold_log(self, least: int) -> None:
+        """Write a checkpoint where ``least`` or more entries came since the last one: a table opens as fast as its log is short."""
+        if self.version - self._checkpoint >= least:
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
@@ -148,6 +199,37 @@ class LakeTable:
 
     # --- reading --------------------------------------------------------------------------------------------------
 
+    def live_files(self) -> list[LiveFile]:
+        """Return the data files that this handle sees, in the order in which they were written."""
+        names = ("path", "partition.day", "num_records", "size_bytes", "modification_time")
+        with lake_errors(self.path, "listing the table's files"):
+            adds = pa.table(self._handle.get_add_actions(flatten=True))
+        if not adds.num_rows:
+            return []
+        columns = (adds.column(name).to_pylist() for name in names)
+        return sorted((LiveFile(*values) for values in zip(*columns, strict=True)), key=lambda file: (file.written, file.path))
+
+    def garbage(self, grace_hours: int) -> list[str]:
+        """Return files (relative) that no state of the table of the last ``grace_hours`` names and that are older than that."""
+        with lake_errors(self.path, "looking for files that nothing refers to"):
+            return self._handle.vacuum(retention_hours=grace_hours, dry_run=True, enforce_retention_duration=False, full=True)
+
+    def remove_garbage(self, files: Sequence[str]) -> None:
+        """Remove files that ``garbage`` named; raises ``LakeError``."""
+        with lake_errors(self.path, "removing a file that nothing refers to"):
+            for file in files:
+                self._filesystem.unlink(self.path / file)
+
+    def read_files(self, files: Sequence[LiveFile]) -> pa.Table:
+        """Return all rows of ``files``."""
+        return self.read_columns(files, list(definition_of(self.name).names))
+
+    def read_columns(self, files: Sequence[LiveFile], columns: list[str]) -> pa.Table:
+        """Return ``columns`` of all rows of ``files``, in the order of the files."""
+        schema = definition_of(self.name).arrow()
+        wanted = pa.schema([schema.field(name) for name in columns])
+        return pa.concat_tables([wanted.empty_table(), *(self._read_file(file.path, file.day, wanted) for file in files)])
+
     def files(self, *, first_day: date | None = None, last_day: date | None = None) -> list[str]:
         """Return the absolute paths of the Parquet files that make up the table, oldest day first, in these days."""
         return [str(self.path / path) for day, path in self._adds() if (first_day or day) <= day <= (last_day or day)]
@@ -163,14 +245,14 @@ class LakeTable:
 
     def read(self, columns: list[str] | None = None, *, first_day: date | None = None) -> pa.Table:
         """Return the rows (of ``columns``) from ``first_day`` on; columns that a file was written without are null."""
-        schema = TABLES[self.name].arrow()
+        schema = definition_of(self.name).arrow()
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
         parts = [self._read_file(path, day, wanted) for day, path in self._adds() if day >= (first_day or day)]
         return pa.concat_tables([wanted.empty_table(), *parts])
 
     def read_newest(self, columns: list[str], days: int) -> Iterator[pa.Table]:
         """Yield the rows of the newest ``days`` days that have any, file by file, so that memory stays bounded."""
-        schema = TABLES[self.name].arrow()
+        schema = definition_of(self.name).arrow()
         wanted = pa.schema([schema.field(name) for name in columns])
         for first_day in self.days()[-days:][:1]:
             for day, path in self._adds():
@@ -179,9 +261,13 @@ class LakeTable:
 
     def _read_file(self, path: str, day: date, wanted: pa.Schema) -> pa.Table:
         with lake_errors(self.path, f"reading {path}"), pq.ParquetFile(self.path / path) as file:
-            present = set(file.schema_arrow.names)
-            found = file.read([name for name in wanted.names if name in present])
-        arrays = [found.column(field.name) if field.name in present else _constant(field, day, found.num_rows) for field in wanted]
+            carried = day == CARRIED_DAY and "day" in wanted.names
+            names = {*wanted.names, *(("observed_at",) if carried else ())}
+            found = file.read([name for name in file.schema_arrow.names if name in names])
+        if carried:
+            found = found.append_column("day", day_of(found.column("observed_at")))
+        has = set(found.column_names)
+        arrays = [found.column(field.name) if field.name in has else _constant(field, day, found.num_rows) for field in wanted]
         return pa.table(arrays, schema=wanted)
 
 
@@ -190,12 +276,22 @@ def _constant(field: pa.Field, day: date, count: int) -> pa.Array:
     return pa.repeat(pa.scalar(day if field.name == "day" else None, field.type), count)
 
 
-def _add(file: DataFile) -> AddAction:
+def _add(file: DataFile, *, data_change: bool) -> AddAction:
     return AddAction(
         path=file.path,
         size=file.size,
         partition_values={"day": file.day.isoformat()},
         modification_time=time.time_ns() // 1_000_000,
-        data_change=True,
+        data_change=data_change,
         stats=file.statistics,
+    )
+
+
+def _remove(file: LiveFile, *, data_change: bool) -> RemoveAction:
+    return RemoveAction(
+        path=file.path,
+        data_change=data_change,
+        deletion_timestamp=time.time_ns() // 1_000_000,
+        size=file.size,
+        partition_values={"day": file.day.isoformat()},
     )

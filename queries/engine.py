@@ -2,7 +2,8 @@
 
 Promises. Nothing is written, also no temporary file. A table that is not there is an empty view of the right columns; a column that is
 younger than a file is null in its rows. Files come as an explicit list (``read_parquet([...])``), never as a pattern. ``day`` is the
-partition, so it is read from the name of the file's directory, and where there is none it is the UTC day of ``observed_at``.
+partition, so it is read from the name of the file's directory; where there is none, and for rows that retention carried over its horizon
+(``processor.files``), it is the UTC day of ``observed_at``.
 
 The same statements (``Setup``) prepare the sandbox of ``linktrail sql`` and the engine of the other commands. Views and macros
 are made when a query names them, because making one costs a look at the files.
@@ -15,17 +16,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import pyarrow as pa
 
 from linktrail.errors import LakeError, QueryError
 from linktrail.schema import BYTES, DATE, FLAG, INTEGER, TABLES, TEXT, TIME, Table
+from processor.files import CARRIED_DAY
 from queries.snapshot import LakeFiles, TableFiles, read_lake
 from queries.views import REPEATED, Definition, base_views, definitions, repeated_statements, wanted
-
-if TYPE_CHECKING:
-    import duckdb
 
 SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "temp_directory": "",  # never spill: a reader leaves nothing behind
@@ -35,6 +34,8 @@ SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
 }
 _SQL_TYPES: Final = {TEXT: "VARCHAR", INTEGER: "BIGINT", TIME: "TIMESTAMPTZ", DATE: "DATE", FLAG: "BOOLEAN", BYTES: "BLOB"}
 _DAY_DIRECTORY: Final = "/day="
+_CARRIED: Final = f"{_DAY_DIRECTORY}{CARRIED_DAY.isoformat()}/"
+_DAY_OF_ROW: Final = "CAST(observed_at AT TIME ZONE 'UTC' AS DATE)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ def _table_statements(table: Table, files: TableFiles, *, copy: bool) -> list[st
     columns = ", ".join(f"NULL::{_SQL_TYPES[column.type]} AS {column.name}" for column in table.columns)
     empty = f"SELECT {columns} WHERE false"
     by_directory = all(file.count(_DAY_DIRECTORY) == 1 for file in files.files)
-    groups = [_read(group, by_directory=by_directory, mixed=False) for group in files.stored]
-    recent = [_read(files.recent, by_directory=by_directory, mixed=True)] if files.recent else []
-    day = "day" if by_directory else "coalesce(day, CAST(observed_at AT TIME ZONE 'UTC' AS DATE))"
+    groups = [part for group in files.stored for part in _parts(group, by_directory=by_directory, mixed=False)]
+    recent = _parts(files.recent, by_directory=by_directory, mixed=True)
+    day = "day" if by_directory else f"coalesce(day, {_DAY_OF_ROW})"
     if copy:
         return [f"CREATE TABLE lake.{table.name} AS {_select(table, [empty, *recent, *groups], day)}"]
     return [
@@ -73,6 +74,17 @@ def _select(table: Table, parts: Sequence[str], day: str) -> str:
     values = ((day if column.name == "day" else column.name, column) for column in table.columns)
     columns = ", ".join(f"CAST({value} AS {_SQL_TYPES[column.type]}) AS {column.name}" for value, column in values)
     return f"SELECT {columns} FROM ({' UNION ALL BY NAME '.join(f'({part})' for part in parts)})"  # noqa: S608 - own names
+
+
+def _parts(files: Sequence[str], *, by_directory: bool, mixed: bool) -> list[str]:
+    """Return queries for the rows of ``files``: where days are directories, the carried ones apart from the others."""
+    carried = [file for file in files if by_directory and _CARRIED in file]
+    others = [file for file in files if file not in set(carried)]
+    parts = [_read(others, by_directory=by_directory, mixed=mixed)] if others else []
+    if carried:
+        rows = _read(carried, by_directory=False, mixed=mixed)
+        parts.append(rows.replace("SELECT *", f"SELECT *, {_DAY_OF_ROW} AS day", 1))
+    return parts
 
 
 def _read(files: Sequence[str], *, by_directory: bool, mixed: bool) -> str:
@@ -118,7 +130,10 @@ class Engine:
 
         Raises ``QueryError``, or ``LakeError`` when a file of the lake is gone or damaged.
         """
-        self._define(wanted(sql, definitions()))
+        for definition in wanted(sql, definitions()):
+            if definition not in self._made:
+                self._run(definition.sql, None)
+                self._made.add(definition)
         used = {name: value for name, value in (parameters or {}).items() if re.search(rf"\${name}\b", sql)}
         return self._run(sql, used)
 
@@ -126,22 +141,6 @@ class Engine:
         """Return the rows of ``sql`` as dictionaries; times are ``datetime`` UTC."""
         rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
         return rows
-
-    @property
-    def connection(self) -> duckdb.DuckDBPyConnection:
-        """The connection itself, for SQL that is not ours; ``define_all`` first, so that every view is there."""
-        connection: duckdb.DuckDBPyConnection = self._connection
-        return connection
-
-    def define_all(self) -> None:
-        """Make every view and macro now. Raises ``LakeError``."""
-        self._define(definitions())
-
-    def _define(self, wanted_now: Sequence[Definition]) -> None:
-        for definition in wanted_now:
-            if definition not in self._made:
-                self._run(definition.sql, None)
-                self._made.add(definition)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -33,6 +33,7 @@ _START_SECONDS: Final = 5.0  # a program that ends sooner than this has somethin
 _BACKOFF: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 _STOP_SECONDS: Final = 60.0
 _LAST_WORDS: Final = 4096
+_MAINTAIN_EVERY: Final = "10m"
 
 
 def up(
@@ -71,7 +72,7 @@ def up(
     words += [word for option, value in given.items() if value for word in (option, value)]
     programs = [
         Program("collect", [*(str(root.absolute()) for root in chosen), *words], opened.log("collect")),
-        Program("process", ["--state", str(opened.path)], opened.log("process")),
+        Program("process", ["--state", str(opened.path), "--maintain-every", _MAINTAIN_EVERY], opened.log("process")),
     ]
     return _supervise(programs, opened, as_json=as_json)
 
