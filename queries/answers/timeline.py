@@ -1,4 +1,4 @@
-"""What happened to one thing."""
+"""What happened to one thing, or to everything about one instant."""
 
 from __future__ import annotations
 
@@ -34,31 +34,45 @@ def happened_to(
 
     Raises ``UnknownSubjectError``, ``AmbiguousSubjectError``, ``UsageError``, ``LakeMissingError``, ``LakeNewerError``, ``LakeError``.
     """
-    now = present(clock)
-    question = question_named("timeline")
     with engine_of(lake) as engine:
         meant = find_subject(engine, subject)
         path = meant.path if meant.id is None else None
-        values = {
-            "id": meant.id,
-            "path": path,
-            "since": after,
-            "until": now if before is None else before,
-            "cluster": cluster,
-            "node": node,
-        }
-        rows = engine.query(question.sql, question.bound(values))
-        nodes = frozenset({node} if node else rows.column("node").to_pylist())
-        said = completeness(engine, question.window_of(values, now), now=now, scope=Scope(nodes=nodes or None))
+        title = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
+        values = {"id": meant.id, "path": path, "since": after, "until": before, "cluster": cluster, "node": node}
+        return _told(engine, values, title, present(clock))
+
+
+def happened_around(
+    lake: Path | Engine,
+    *,
+    after: int,
+    before: int,
+    cluster: str | None = None,
+    node: str | None = None,
+    clock: Clock | None = None,
+) -> Answer:
+    """Return all that happened to anything between ``after`` and ``before``."""
+    values = {"id": None, "path": None, "since": after, "until": before, "cluster": cluster, "node": node}
+    with engine_of(lake) as engine:
+        return _told(engine, values, (), present(clock))
+
+
+def _told(engine: Engine, values: Mapping[str, object], title: tuple[str, ...], now: int) -> Answer:
+    question = question_named("timeline")
+    values = {**values, "until": now if values["until"] is None else values["until"]}
+    rows = engine.query(question.sql, question.bound(values))
+    named = values["node"]
+    found = {named} if isinstance(named, str) else set(rows.column("node").to_pylist())
+    cluster = values["cluster"]
+    scope = Scope(frozenset({cluster}) if isinstance(cluster, str) else None, frozenset(found) or None)
+    said = completeness(engine, question.window_of(values, now), now=now, scope=scope)
     events = rows.to_pylist()
     words = [happened(event) for event in events]
     rows = rows.append_column("happened", pa.array(words, TEXT))
-    several = len(nodes) > 1
+    several = len(found) > 1
     names = ("after", "before", *(("node",) if several else ()), "origin", "what happened")
     brief = brief_table(names, (_brief_event(event, text, several=several) for event, text in zip(events, words, strict=True)))
-    sheets = (Sheet("rows", rows, brief),)
-    title = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
-    return Answer(question.name, spelled(question, values), sheets, said, title)
+    return Answer(question.name, spelled(question, values), (Sheet("rows", rows, brief),), said, title)
 
 
 def _brief_event(event: Mapping[str, Any], text: str, *, several: bool) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
--- title: Timeline of one thing
--- question: What happened to a layer, image, container, short link or path: created, linked, grew, leaked, broke, removed?
+-- title: Timeline of one thing, or of all
+-- question: What happened to a layer, image, container, short link or path (or to all of them): created, linked, grew, leaked, broke, removed?
 -- window: since until
--- parameter id text: the whole id or name (linktrail timeline also takes a beginning of it)
+-- parameter id text: the whole id or name (linktrail timeline also takes a beginning of it); with neither id nor path: everything
 -- parameter path text: a path relative to the store root
 -- parameter since timestamp: from this instant on
 -- parameter until timestamp = now: up to this instant
@@ -39,7 +39,7 @@ short_names AS (
 found_links AS MATERIALIZED (
     SELECT l.*
     FROM links AS l
-    WHERE (l.subject = $id OR l.target = $id OR l.previous_target = $id OR l.layer_id = $id
+    WHERE (($id IS NULL AND $path IS NULL) OR l.subject = $id OR l.target = $id OR l.previous_target = $id OR l.layer_id = $id
         OR (l.link_kind = 'lower_reference' AND (contains(l.target, $id) OR EXISTS (FROM short_names AS n WHERE contains(l.target, n.name))))
         OR l.file_path = $path OR starts_with(l.file_path, $path || '/') OR starts_with(l.file_path, $path || '#'))
       AND ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
@@ -47,7 +47,7 @@ found_links AS MATERIALIZED (
 found_findings AS MATERIALIZED (
     SELECT f.*
     FROM findings AS f
-    WHERE (f.subject = $id OR f.container_id = $id OR f.container_image_id = $id OR contains(f.related, to_json($id)::VARCHAR)
+    WHERE (($id IS NULL AND $path IS NULL) OR f.subject = $id OR f.container_id = $id OR f.container_image_id = $id OR contains(f.related, to_json($id)::VARCHAR)
         OR f.file_path = $path OR starts_with(f.file_path, $path || '/'))
       AND ($cluster IS NULL OR f.cluster = $cluster) AND ($node IS NULL OR f.node = $node)
 ),
@@ -55,7 +55,7 @@ found_sizes AS MATERIALIZED (
     SELECT u.*, lag(u.bytes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_bytes,
         lag(u.inodes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_inodes
     FROM usage AS u
-    WHERE (u.subject = $id OR u.container_id = $id) AND ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
+    WHERE (($id IS NULL AND $path IS NULL) OR u.subject = $id OR u.container_id = $id) AND ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
 ),
 places AS MATERIALIZED (
     SELECT DISTINCT cluster, node, store_root
@@ -66,7 +66,7 @@ places AS MATERIALIZED (
 ),
 full_filesystems AS (
     SELECT f.* FROM findings AS f JOIN places AS p ON p.cluster = f.cluster AND p.node = f.node AND p.store_root IS NOT DISTINCT FROM f.store_root
-    WHERE f.subject_kind = 'filesystem' AND f.subject IS DISTINCT FROM $id
+    WHERE f.subject_kind = 'filesystem' AND f.subject IS DISTINCT FROM $id AND ($id IS NOT NULL OR $path IS NOT NULL)
 ),
 statements AS (
     SELECT c.*, lag(c.boot_id) OVER (PARTITION BY c.cluster, c.node, c.store_root ORDER BY c.run, c.seq) AS previous_boot

@@ -181,6 +181,7 @@ COMMANDS = [
     ["images", "--at", "2026-11-23T16:31:40Z"],
     ["containers", "--at", "2026-11-23T16:31:40Z"],
     ["fleet", "--at", "2026-11-23T16:31:40Z"],
+    ["timeline", "--around", "2026-11-23T16:10:00Z", "--window", "1m"],
 ]
 
 
@@ -199,7 +200,17 @@ def test_every_verb_answers_in_every_form(
         assert "a" * 64 not in out
 
 
-@pytest.mark.parametrize("words", [["growth", "--by", "colour"], ["diff", "now", "1h ago"], ["fleet", "--code", "x"], ["why", "zz"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["growth", "--by", "colour"],
+        ["diff", "now", "1h ago"],
+        ["fleet", "--code", "x"],
+        ["why", "zz"],
+        ["timeline"],
+        ["timeline", "x", "--around", "now"],
+    ],
+)
 def test_what_cannot_be_asked_is_a_usage_error(words: list[str], story: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit code 2, before anything is read where that is possible."""
     monkeypatch.setenv("LINKTRAIL_LAKE", str(story))

@@ -10,7 +10,7 @@ from linktrail.output import Format, write_output
 from linktrail.testing.clock import FakeClock
 from queries.answer import Answer
 from queries.answers.findings import findings_at
-from queries.answers.timeline import happened_to
+from queries.answers.timeline import happened_around, happened_to
 from queries.answers.usage import usage_at
 from queries.catalog import questions
 from queries.engine import Engine, open_lake
@@ -243,6 +243,17 @@ def test_what_cannot_be_meant_is_said(engine: Engine, name: str, error: type[Exc
     """Too short, nothing, or unknown: one clear error."""
     with pytest.raises(error):
         find_subject(engine, name)
+
+
+def test_everything_about_an_instant(engine: Engine) -> None:
+    """All that happened to anything, filesystem and boot included, and nothing else."""
+    rows = happened_around(engine, after=at(2040), before=at(2110), clock=NOW).rows.to_pylist()
+    assert [(row["about"], row["action"], row["subject"]) for row in rows] == [
+        ("record", "boot", None),
+        ("record", "gap", None),
+        ("size", "measured", "/srv"),
+    ]
+    assert len(happened_around(engine, after=at(599), before=at(602), clock=NOW).rows) == 8
 
 
 # --- the catalog ------------------------------------------------------------------------------------------------
