@@ -21,7 +21,7 @@ from collector.findings import Contents, Diagnosis, Finding, Withheld, worst_fir
 from collector.links import Link, LinkKind, LinkState, Problem, Survey
 from collector.mounts.machine import Machine, Seen, usual_proc, with_seen
 from collector.second_look import Terms, look
-from collector.stores import DRIVERS, driver_for
+from collector.stores import driver_for, identity_of, is_of_this_machine
 from collector.stores.containers_storage import additional_stores as configured_stores
 from collector.stores.protocol import Driver, Progress, no_progress
 from linktrail.clock import Clock, iso
@@ -136,7 +136,7 @@ def run_check(
     """
     reader = contents_reader(all_links=all_links) if contents else None
     check = _Check(reader, min_age, clock, progress, Machine(proc or usual_proc(), clock))
-    unique = {os.path.realpath(root): root for root in reversed(roots)}
+    unique = {identity_of(root) or root: root for root in reversed(roots)}
     for root in reversed(unique.values()):
         try:
             check.store(root, [*additional_stores, *_configured(root, configurations)])
@@ -242,7 +242,7 @@ def _driver(root: Path) -> Driver:
 
 def _configured(root: Path, configurations: Sequence[Path]) -> list[Path]:
     """Return the additional stores that this machine's configuration gives to ``root``, if it is a store of this machine."""
-    if os.path.realpath(root) not in {os.path.realpath(usual) for driver in DRIVERS for usual in driver.usual_roots()}:
+    if not is_of_this_machine(root):
         return []
     try:
         found = configured_stores(root, configurations)

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
 from linktrail.clock import SystemClock
 from linktrail.durations import parse_duration
 from linktrail.errors import NoStoreFoundError
@@ -89,6 +90,28 @@ def check(
     return report.exit_code
 
 
+def explain(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="An engine's error message, or lines of a log; - reads standard input.")],
+    *,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", metavar="ROOT", help="Check this store; repeatable (default: found).")
+    ] = None,
+    contents: Annotated[bool, typer.Option("--contents", help="Compare files too, where the message can mean that (slow).")] = False,
+    look: Annotated[bool, typer.Option("--check/--no-check", help="Look at stores whether the damage is there.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Say what an engine's error message means: the damage, how to confirm it, whether it is here now, and the least invasive step.
+
+    Exit code 0: explained. 1: the text holds no message that linktrail knows. 10: no store at a ROOT.
+
+    Example: linktrail explain 'readlink /var/lib/docker/overlay2/l: invalid argument'
+    """
+    from collector.explain.run import explain_text  # noqa: PLC0415 - --help must not wait for it
+
+    read = sys.stdin.buffer if text == "-" else None
+    return explain_text(text, read, roots=root, contents=contents, look=look, as_json=as_json, stream=sys.stdout)
+
+
 def collect(
     roots: Roots = None,
     *,
@@ -101,13 +124,19 @@ def collect(
     max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
     proc: ProcOption = None,
+    kafka: KafkaBrokers = None,
+    kafka_set: KafkaSettings = None,
 ) -> int:
-    """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM)."""
+    """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM); with --kafka, ship it to Kafka.
+
+    Example: linktrail collect --kafka kafka-1:9092,kafka-2:9092 --cluster prod
+    """
     from collector import program  # noqa: PLC0415 - --help must not wait for it
     from collector.settings import Settings  # noqa: PLC0415 - likewise
 
     settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
-    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, proc=proc)
+    connection = Connection.of(kafka, kafka_set or []) if kafka else None
+    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, proc=proc, kafka=connection)
     return program.collect(chosen_roots(roots), state, options)
 
 
@@ -116,8 +145,9 @@ def chosen_roots(roots: list[Path] | None) -> list[Path]:
     if roots:
         return roots
     from collector.stores import find_stores, looked_at  # noqa: PLC0415 - --help must not wait for it
+    from linktrail.reporting import warn  # noqa: PLC0415 - likewise
 
-    found = [store.root for store in find_stores()]
+    found = [store.root for store in find_stores(warn)]
     if not found:
         raise NoStoreFoundError(looked=", ".join(str(root) for root in looked_at()))
     return found

@@ -39,7 +39,7 @@ class Graph:
         self.stray_data: list[Link] = []
         self.temporary: list[Link] = []
         self.metadata: dict[str, Link] = {}
-        self.holders: list[Link] = []  # leases and gc labels that hold a layer
+        self.holders: list[Link] = []  # leases, gc labels and containers without a record that hold a layer
         self.mounts: list[Link] = []
         self.open_files: list[Link] = []
         self._unread = frozenset(survey.unread)
@@ -103,7 +103,7 @@ class Graph:
             layer = self.layer(layer.parent)
 
     def roots(self, without: Collection[str] = ()) -> Iterator[str]:
-        """Yield the layers that images (but those in ``without``), containers, leases and labels name."""
+        """Yield the layers that images (but those in ``without``), containers, leases, labels and lost containers name."""
         for image in self.images.values():
             if image.id not in without:
                 yield from image.layers
@@ -259,7 +259,9 @@ class _Indexer:
 
     def _container_layer(self, link: Link) -> None:
         container = self.graph.containers.get(link.subject)
-        if link.target and container is not None and container.layer is None:
+        if container is None:
+            self.graph.holders.append(link)  # its record is gone, and the engine keeps the layer for it all the same
+        elif link.target and container.layer is None:
             container.layer = link.target
 
     def _container_image(self, link: Link) -> None:

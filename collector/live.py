@@ -49,7 +49,7 @@ class Status:
     """The collector as a whole; times in ns UTC, sizes in bytes, ``events_per_second`` over the last second or so.
 
     ``state`` is recording, or stopped after a clean end. ``statement`` says how stores are watched and what that leaves uncovered,
-    ``spool_full`` and ``trouble`` what does not work now.
+    ``spool_full`` and ``trouble`` what does not work now. ``shipping`` is ``collector.ship.ShipperStatus``, where batches go to Kafka.
     """
 
     run: str
@@ -72,6 +72,7 @@ class Status:
     spool_full: str | None = None
     trouble: str | None = None
     stores: tuple[StoreStatus, ...] = ()
+    shipping: Mapping[str, Any] | None = None
 
     @property
     def findings(self) -> int:

@@ -12,9 +12,9 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collector.barrier import Barrier
 from collector.interpreter import set_for_recording
@@ -30,11 +30,15 @@ from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
 from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, require_mode
 from linktrail import __version__
+from linktrail.broker import Connection
 from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.durable import FileSystem, LocalFileSystem
-from linktrail.errors import StateUnusableError
+from linktrail.errors import MissingExtraError, StateUnusableError
 from linktrail.state import State, open_state
 from linktrail.stopping import until_signalled
+
+if TYPE_CHECKING:
+    from collector.ship import Shipping
 
 STEP_SECONDS: Final = 0.5
 _UNWATCHED_INTERVAL: Final = 30.0
@@ -45,7 +49,7 @@ _BARRIER: Final = "barrier"
 class Options:
     """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
 
-    ``proc``: where mounts are read (``None``: as ``usual_proc`` says).
+    ``proc``: where mounts are read (``None``: as ``usual_proc`` says). ``kafka``: where to ship.
     """
 
     cluster: str = ""
@@ -55,6 +59,7 @@ class Options:
     proc: Path | None = None
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
+    kafka: Connection | None = None
 
     @classmethod
     def of(
@@ -66,10 +71,12 @@ class Options:
         watch: str = INOTIFY,
         settings: Settings | None = None,
         proc: Path | None = None,
+        kafka: Connection | None = None,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
-        return cls(cluster=cluster, node=node or socket.gethostname(), once=once, watch=watch, proc=proc, settings=settings or Settings())
+        name = node or socket.gethostname()
+        return cls(cluster=cluster, node=name, once=once, watch=watch, proc=proc, settings=settings or Settings(), kafka=kafka)
 
 
 def collect(
@@ -107,20 +114,51 @@ def collect(
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
         set_for_recording()
         with until_signalled(stop or threading.Event()) as stopping:
-            _Collector(sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine).run(stopping)
+            shipping = _ship(state, options, clock=clock, filesystem=filesystem)
+            collector = _Collector(
+                sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine, shipping=shipping
+            )
+            try:
+                collector.run(stopping)
+                if shipping is not None and options.once:
+                    shipping.wait_until(spool.next_offset, stopping)
+            finally:
+                if shipping is not None:
+                    shipping.close()
     finally:
         machine.close()
         spool.close()
     return 0
 
 
+def _ship(state: State, options: Options, *, clock: Clock, filesystem: FileSystem) -> Shipping | None:
+    """Begin to ship where that is wanted. Raises ``MissingExtraError`` and ``SecretFileError``."""
+    if options.kafka is None:
+        return None
+    try:
+        from collector.ship import start_shipping  # noqa: PLC0415 - a collector without Kafka needs no library for it
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(verb="collect --kafka", library=error.name, extra="kafka") from error
+    return start_shipping(state.spool, options.kafka, clock=clock, filesystem=filesystem)
+
+
 class _Collector:
     """One run of the program."""
 
     def __init__(
-        self, sources: Sequence[Source], *, state: State, options: Options, clock: Clock, spool: Spool, ledger: Ledger, machine: Machine
+        self,
+        sources: Sequence[Source],
+        *,
+        state: State,
+        options: Options,
+        clock: Clock,
+        spool: Spool,
+        ledger: Ledger,
+        machine: Machine,
+        shipping: Shipping | None = None,
     ) -> None:
         self._state = state
+        self._shipping = shipping
         self._options = options
         self._clock = clock
         self._spool = spool
@@ -193,6 +231,7 @@ class _Collector:
             spool_full=recorder.outbox.full,
             trouble=recorder.trouble or next((store.findings.trouble for store in recorder.stores if store.findings.trouble), None),
             stores=tuple(_store_status(store) for store in recorder.stores),
+            shipping=asdict(self._shipping.status) if self._shipping is not None else None,
         )
         try:
             write_status(self._state.path, status)

@@ -102,6 +102,8 @@ class Recorder:
     def step(self, timeout: float) -> None:
         """Take what the watcher tells (waiting up to ``timeout`` seconds for it) and do what is due. Raises ``SpoolError``."""
         self._digest(self._watcher.take(self._wait(timeout)))
+        for store in self.stores:
+            store.look_at_root()
         if self._machine is not None and self._machine.changed():
             for store in self.stores:
                 store.look_at_mounts()

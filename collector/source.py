@@ -14,8 +14,8 @@ from types import MappingProxyType
 
 from collector.check import CONFIGURATIONS
 from collector.links import Link, LinkKey, LinkKind, StoreKind, Survey
-from collector.mounts.machine import Machine, mounts_of, with_seen
-from collector.stores import DRIVERS, driver_for
+from collector.mounts.machine import Machine, as_seen, with_seen
+from collector.stores import driver_for, identity_of, is_of_this_machine
 from collector.stores.containers_storage import additional_stores
 from collector.stores.protocol import Driver
 from linktrail.clock import Clock
@@ -59,7 +59,8 @@ class Source:
 
     def remounted(self, survey: Survey) -> bool:
         """Tell whether other mounts hold the store now than ``survey`` says."""
-        return self.machine is not None and mounts_of(with_seen(survey, self.machine.look(survey))) != mounts_of(survey)
+        seen = None if self.machine is None else self.machine.look(survey)
+        return seen is not None and not as_seen(survey, seen)
 
     def survey_additional(self, clock: Clock) -> tuple[Survey, ...]:
         """Read the additional stores; one that cannot be read is left out (diagnosis then knows that it is not known)."""
@@ -103,9 +104,9 @@ def find_sources(roots: Sequence[Path], machine: Machine | None = None) -> tuple
 
     Raises ``NoStoreError``, ``StoreUnreadableError``.
     """
-    found: dict[str, Source] = {}
+    found: dict[tuple[int, int] | Path, Source] = {}
     for root in roots:
-        found.setdefault(os.path.realpath(root), Source(_driver(root), root, _additional(root), machine))
+        found.setdefault(identity_of(root) or root, Source(_driver(root), root, _additional(root), machine))
     return tuple(found.values())
 
 
@@ -124,8 +125,7 @@ def _driver(root: Path) -> Driver:
 
 def _additional(root: Path) -> tuple[Path, ...]:
     """Return the image stores that this machine's configuration gives to ``root``, if it is one of this machine's usual stores."""
-    usual = {os.path.realpath(path) for driver in DRIVERS for path in driver.usual_roots()}
-    if os.path.realpath(root) not in usual:
+    if not is_of_this_machine(root):
         return ()
     try:
         return tuple(path for path in additional_stores(root, CONFIGURATIONS) if path.is_dir())

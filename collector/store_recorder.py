@@ -133,6 +133,11 @@ class StoreRecorder:
         self._evidence.lost(loss.before, places)
         self._touch()
 
+    def look_at_root(self) -> None:
+        """Take in that the root is a link, or lies below one, that leads elsewhere now: no watch tells that."""
+        if self.survey is not None and self.source.real_root != self._real_root:
+            self._touch()
+
     def look_at_mounts(self) -> None:
         """Take in that something was mounted or unmounted on this machine: if it was of this store, it is read again."""
         if self.survey is not None and self.source.remounted(self.survey):

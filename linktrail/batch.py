@@ -182,6 +182,15 @@ def decode(data: bytes, where: str) -> tuple[Header, pa.Table]:
     return header, _complete(table, header)
 
 
+def read_header(data: bytes, where: str) -> Header:
+    """Return what a sealed batch says of itself, its rows unchecked. Raises ``BatchError`` and ``NewerSchemaError``."""
+    try:
+        with pa.ipc.open_stream(_decompress(data, where)) as reader:
+            return Header.from_metadata(reader.schema.metadata, where)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BatchError(where=where, what=f"it is no Arrow stream ({error})") from error
+
+
 def to_rows(table: pa.Table) -> list[Row]:
     """Return the rows of ``table`` as dictionaries with times in nanoseconds, as they were before sealing; nulls are left out."""
     times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]

@@ -6,7 +6,6 @@ starts without DuckDB, and a missing extra breaks only the verbs that need it, w
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from linktrail import __version__
-from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, MissingExtraError, UsageError
+from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, UsageError
+from linktrail.late import load_late
 from linktrail.reporting import report, report_unknown, wants_json
 
 
@@ -36,6 +36,7 @@ class Verb:
 VERBS = (
     Verb("up", "queries.up:up", "Record this machine's stores, and show what leaks.", "all"),
     Verb("check", "collector.commands:check", "Look at stores once and name what leaks and what is broken."),
+    Verb("explain", "collector.commands:explain", "What an engine's error message means, and whether that damage is here."),
     Verb("findings", "queries.verbs.findings:findings", "What leaked or was broken, now or at an instant.", "query"),
     Verb("timeline", "queries.verbs.timeline:timeline", "Everything that happened to a layer, image, container or path.", "query"),
     Verb("usage", "queries.verbs.usage:usage", "Bytes by layer, store and filesystem, now or at an instant.", "query"),
@@ -52,25 +53,22 @@ VERBS = (
     Verb("inspect", "queries.verbs.about:inspect", "A container, image or layer as its engine would have described it.", "query"),
     Verb("forecast", "queries.verbs.between:forecast", "When each filesystem is full, and since when it fills like that.", "query"),
     Verb("fleet", "queries.verbs.listing:fleet", "Which nodes show the same finding, since which minute.", "query"),
+    Verb("verify", "queries.verbs.verify:verify", "Is the record itself whole.", "query"),
     Verb("query", "queries.verbs.query:query", "Ask a ready question (--list shows them).", "query"),
     Verb("sql", "queries.verbs.sql:sql", "Ask the history in SQL.", "query"),
+    Verb("shell", "queries.verbs.shell:shell", "SQL over the history, statement after statement.", "query"),
     Verb("demo", "queries.up:demo", "Play an incident on a small store, and explain it.", "all"),
-    Verb("collect", "collector.commands:collect", "The collector alone: record into the spool."),
-    Verb("process", "processor.commands:process", "The processor alone: spool to lake.", "lake"),
+    Verb("collect", "collector.commands:collect", "The collector alone: record into the spool, or ship to Kafka."),
+    Verb("process", "processor.commands:process", "The processor alone: spool or Kafka to lake.", "lake"),
+    Verb("topics", "linktrail.topics:topics", "Compare Kafka's topics with their declaration, or make them so.", "kafka"),
 )
-_OURS = frozenset({"linktrail", "collector", "processor", "queries"})
 _BY_NAME = {verb.name: verb for verb in VERBS}
 
 
 def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
     """Import the function of ``verb`` and wrap it as a command. Raises ``MissingExtraError`` when a library is not installed."""
-    module_name, function_name = verb.target.split(":")
-    try:
-        function = getattr(importlib.import_module(module_name), function_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in _OURS:
-            raise
-        raise MissingExtraError(verb=verb.name, library=error.name, extra=verb.extra or "all") from error
+    module, function_name = verb.target.split(":")
+    function = getattr(load_late(module, for_verb=verb.name, extra=verb.extra or "all"), function_name)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(name=verb.name, context_settings={"help_option_names": ["-h", "--help"]})(function)
     return get_command(single)

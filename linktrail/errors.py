@@ -103,6 +103,12 @@ class NoStoreFoundError(LinktrailError):
     hint = "Name one: linktrail check ROOT. To see linktrail at work without a store: linktrail demo."
 
 
+class ConfigurationError(LinktrailError):
+    """Configuration {path} cannot be understood: {what}"""
+
+    hint = "The stores that it names are not looked for. Name them: linktrail check ROOT."
+
+
 class StoreUnreadableError(StoreError):
     """Store {root} cannot be read: {what}"""
 
@@ -133,6 +139,12 @@ class BoltError(MalformedError):
     """{path} in store {root} is no sound bolt file: {what}"""
 
     hint = "Its owner cannot open it either, or will stop at that page. Keep a copy of the file before anything repairs it."
+
+
+class UnknownMessageError(LinktrailError):
+    """No error message that linktrail knows is in the text ({lines} lines)"""
+
+    hint = "linktrail check looks for damage without a message; its findings say what to do."
 
 
 # --- batches, spool -------------------------------------------------------------------------------------------
@@ -178,6 +190,39 @@ class SpoolRewoundError(SpoolError):
 
 class WatchError(LinktrailError):
     """Cannot watch {path}: {what}"""
+
+
+# --- Kafka ----------------------------------------------------------------------------------------------------
+
+
+class SecretFileError(UsageError):
+    """Secret file {path} cannot be used: {what}"""
+
+    hint = "Give it mode 0600 (or 0640, for a group of its own), and name it by path."
+
+
+class BrokerError(LinktrailError):
+    """Kafka at {brokers}: {what}"""
+
+    hint = "Nothing is lost: batches wait in the spool and in the topic until it works again."
+
+
+class TopicMissingError(BrokerError):
+    """Kafka at {brokers} has no topic {topic}"""
+
+    hint = "Make the topics first: linktrail topics apply --kafka {brokers}."
+
+
+class TopicRewoundError(BrokerError):
+    """Topic {topic} at {brokers} went back in time: partition {partition} ends at {end}, the lake already has it up to {position}"""
+
+    hint = "The brokers lost acknowledged records (was a stale replica elected?). What is missing cannot come back; see docs/guarantees.md."
+
+
+class TopicsDifferError(LinktrailError):
+    """Topics differ from what is declared: {what}"""
+
+    hint = "linktrail topics apply makes them so, as far as that loses nothing."
 
 
 # --- lake -----------------------------------------------------------------------------------------------------

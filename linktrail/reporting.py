@@ -35,6 +35,13 @@ def report(error: LinktrailError, *, as_json: bool) -> int:
     return error.exit_code
 
 
+def warn(error: LinktrailError) -> None:
+    """Write to standard error what is wrong and does not keep the command from its work."""
+    sys.stderr.write(f"linktrail: warning: {error.message}\n")
+    if error.advice:
+        sys.stderr.write(f"  {error.advice}\n")
+
+
 def report_unknown(error: Exception, *, as_json: bool) -> int:
     """Write an error that linktrail has no class for, and return exit code 1."""
     message = f"{type(error).__name__}: {printable(error)}"

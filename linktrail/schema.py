@@ -169,7 +169,7 @@ COVERAGE: Final = Table(
         Column("last_seq", INTEGER, "seq of its last row"),
         Column("batch_digest", TEXT, "SHA-256 of the sealed batch"),
         Column("previous_digest", TEXT, "SHA-256 of the batch before it in the run, as the batch states it"),
-        Column("source", TEXT, "where the processor read it: spool/<id> or kafka/<topic>/<partition>"),
+        Column("source", TEXT, "where the processor read it: spool/<id> or kafka/<topic>/<partition>/<topic id>"),
         Column("source_offset", INTEGER, "position there"),
         Column("watches", INTEGER, "watches held (heartbeat)"),
         Column("mode", TEXT, "watch mode in use: inotify, fanotify, survey-only"),

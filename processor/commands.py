@@ -1,37 +1,93 @@
-"""The processor's verb: ``linktrail process`` (spool to lake)."""
+"""The processor's verb: ``linktrail process`` (spool or Kafka to lake)."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
+from linktrail.durations import parse_duration
+from linktrail.errors import MissingExtraError, UsageError
 from linktrail.state import open_state
 from processor.upkeep.beside import DEFAULT_KEEP, Keep, Maintain, MaintainEvery, keep_once, keeping
+
+if TYPE_CHECKING:
+    from processor.kafka_feed import Membership
+    from processor.pipeline import FlushPolicy
+
+_ROWS, _MEGABYTES, _SECONDS = 100_000, 64, "2s"
 
 
 def process(
     *,
     state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")] = None,
     lake: Annotated[Path | None, typer.Option("--lake", metavar="DIR", help="The lake (default: lake/ in the state directory).")] = None,
-    drain: Annotated[bool, typer.Option("--drain", help="Commit what is in the spool now, and end.")] = False,
+    drain: Annotated[bool, typer.Option("--drain", help="Commit what is there now, and end.")] = False,
+    kafka: KafkaBrokers = None,
+    kafka_set: KafkaSettings = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="NAME", envvar="LINKTRAIL_KAFKA_GROUP", help="Share the partitions in this group.")
+    ] = None,
+    partitions: Annotated[
+        str | None, typer.Option("--partitions", metavar="LIST", help="Read these partitions (0,2,5-7); default: all. Not with --group.")
+    ] = None,
+    flush_rows: Annotated[int, typer.Option("--flush-rows", min=1, help="Commit at the latest when so many rows wait.")] = _ROWS,
+    flush_megabytes: Annotated[int, typer.Option("--flush-megabytes", min=1, help="... or so many MiB.")] = _MEGABYTES,
+    flush_after: Annotated[
+        str, typer.Option("--flush-after", metavar="DURATION", help="... or a change has waited for so long.")
+    ] = _SECONDS,
     maintain: Maintain = False,
     maintain_every: MaintainEvery = None,
     keep: Keep = DEFAULT_KEEP,
 ) -> int:
-    """Commit the batches of the spool to the lake, each row exactly once, until stopped (SIGINT or SIGTERM).
+    """Commit the batches of the spool, or of Kafka, to the lake, each row exactly once, until stopped (SIGINT or SIGTERM).
 
-    Examples: linktrail process --maintain-every 10m --keep 90d
+    Examples: linktrail process --kafka kafka-1:9092 --group processors --lake /srv/lake
+              linktrail process --maintain-every 10m --keep 90d
               linktrail process --maintain --lake /srv/lake
     """
     from processor import program  # noqa: PLC0415 - --help must not wait for it
 
     opened = open_state(state, [])
+    place = lake or opened.lake
     if maintain:
-        return keep_once(lake or opened.lake, keep)
-    with keeping(lake or opened.lake, maintain_every, keep):
+        return keep_once(place, keep)
+    policy = _policy(flush_rows, flush_megabytes, flush_after)
+    connection = Connection.of(kafka, kafka_set or []) if kafka else None
+    if connection is None and (group or partitions):
+        raise UsageError(what="--group and --partitions belong to --kafka")
+    with keeping(place, maintain_every, keep):
+        if connection is not None:
+            return program.process_kafka(connection, _membership(group, partitions), place, policy=policy, drain=drain)
         if drain:
-            program.drain(opened, lake or opened.lake)
+            program.drain(opened, place)
             return 0
-        return program.process(opened, lake or opened.lake)
+        return program.process(opened, place, policy=policy)
+
+
+def _policy(rows: int, megabytes: int, after: str) -> FlushPolicy:
+    from processor.pipeline import FlushPolicy  # noqa: PLC0415 - --help must not wait for it
+
+    return FlushPolicy(rows=rows, size_bytes=megabytes << 20, urgent_seconds=parse_duration(after, "--flush-after"))
+
+
+def _membership(group: str | None, partitions: str | None) -> Membership:
+    try:
+        from processor.kafka_feed import Membership  # noqa: PLC0415 - a processor of a spool needs no library for Kafka
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(verb="process --kafka", library=error.name, extra="kafka") from error
+    if group and partitions:
+        raise UsageError(what="--partitions are one's own, --group shares them: name one of the two")
+    return Membership(group=group or "", partitions=None if partitions is None else _numbers(partitions))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, separator, last = part.strip().partition("-")
+        if not first.isdecimal() or (separator and not last.isdecimal()):
+            raise UsageError(what=f"--partitions takes numbers and ranges such as 0,2,5-7, not '{text}'")
+        found.update(range(int(first), int(last or first) + 1))
+    return tuple(sorted(found))

@@ -29,12 +29,13 @@ RunKey = tuple[str, str, str]
 
 @dataclass(slots=True)
 class Run:
-    """The last batch of a run: its number, digest, last row number and earliest time (ns UTC); and the numbers left out before it."""
+    """The last batch of a run: its number, digest, last row number, earliest time (ns UTC) and source; and the numbers left out before."""
 
     batch: int
     digest: str
     last_seq: int
     low: int
+    source: str = ""
     missing: set[tuple[int, int]] = field(default_factory=set)
 
 
@@ -63,6 +64,10 @@ class Continuity:
         """Return the earliest time that the last batch from ``source`` speaks of (ns UTC); ``None`` before the first."""
         return self._sources.get(source)
 
+    def nodes_of(self, source: str) -> set[tuple[str, str]]:
+        """Return (cluster, node) of the runs whose last batch came from ``source``."""
+        return {(cluster, node) for (cluster, node, _), run in self._runs.items() if run.source == source}
+
     def judge(self, header: batch.Header, digest: str, low: int, source: str) -> Judgement:
         """Judge a decoded batch whose rows speak of times from ``low`` (ns UTC) on, and remember it."""
         self._sources[source] = low
@@ -72,7 +77,7 @@ class Continuity:
             run = Run(batch=-1, digest="", last_seq=-1, low=-1)
         judgement = _judge(run, header, digest)
         if judgement.take and header.batch > run.batch:
-            run.batch, run.digest, run.last_seq, run.low = header.batch, digest, header.last_seq, low
+            run.batch, run.digest, run.last_seq, run.low, run.source = header.batch, digest, header.last_seq, low, source
         self._remember(key, run)
         return judgement
 

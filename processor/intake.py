@@ -1,13 +1,18 @@
-"""Where the processor takes batches from: one small protocol, so that the spool and Kafka are two implementations of it.
+"""Where the processor takes batches from: small protocols, so that the spool and Kafka are two implementations of them.
 
 An intake is one ordered, durable log with numbered positions (a spool; one partition of a topic). It decides nothing: which
-position comes next is what the lake has stored, and what it acknowledged is advisory.
+position comes next is what the lake has stored, and what it acknowledged is advisory. A feed is the set of intakes that one processor
+has now: always the same one for a spool, partitions that come and go for a consumer group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
+
+from linktrail.errors import NewerSchemaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +38,7 @@ class Intake(Protocol):
 
     @property
     def source(self) -> str:
-        """Name of the source, for ever the same for the same numbering: ``spool/<id>`` or ``kafka/<topic>/<partition>``."""
+        """Name of the source, for ever the same for the same numbering: ``spool/<id>`` or ``kafka/<topic>/<partition>/<topic id>``."""
 
     def seek(self, offset: int) -> None:
         """Go on with the first record at or after ``offset``. Raises ``LinktrailError`` when the source cannot serve it."""
@@ -48,5 +53,42 @@ class Intake(Protocol):
     def acknowledge(self, next_offset: int) -> None:
         """State that every record below ``next_offset`` is durable in the lake; raises ``LinktrailError``. May be called again."""
 
-    def set_aside(self, record: Record) -> str:
-        """Keep the bytes of a record that cannot be used, durably and out of the way, and return where. Idempotent."""
+    def set_aside(self, record: Record, why: str) -> str:
+        """Keep the bytes of a record that cannot be used, and ``why``, durably and out of the way, and return where. Idempotent."""
+
+
+class Feed(Protocol):
+    """The intakes of one processor. They change only in ``wait`` and where ``giving_up`` is called, and then ``generation`` does too.
+
+    ``giving_up`` is called, perhaps in another thread, while the feed still has its intakes and is about to lose them: the last
+    moment to commit what waits. ``guard`` keeps that from happening in the middle of a round.
+    """
+
+    giving_up: Callable[[], None] | None
+
+    @property
+    def generation(self) -> int:
+        """A number that changes with the set of intakes."""
+
+    @property
+    def intakes(self) -> Sequence[Intake]:
+        """The intakes there are now."""
+
+    @property
+    def guard(self) -> AbstractContextManager[object]:
+        """Held by the processor during a round, but not in ``wait``."""
+
+    def wait(self) -> None:
+        """Get records, waiting for a moment if there are none; raises ``LinktrailError``. Not under the guard."""
+
+    def confirm(self) -> bool:
+        """Tell whether these intakes are still this feed's, after they were sought; false: do not go on, but ``wait``."""
+
+    def may_commit(self) -> bool:
+        """Tell, cheaply, whether what was taken may still be committed; false after this process was stopped for too long."""
+
+    def hold(self, intake: Intake, error: NewerSchemaError) -> bool:
+        """Take no more from ``intake``, whose next record cannot be read yet, and tell whether the others can go on meanwhile."""
+
+    def at_end(self) -> bool:
+        """Tell whether every record that there was at the time of the call has been taken."""

@@ -1,6 +1,7 @@
-"""The processor program (embedded mode): the spool of a state directory into its lake, until it is told to stop.
+"""The processor program: the spool of a state directory, or partitions of Kafka, into a lake, until it is told to stop.
 
-It may be started before the collector, which makes the spool; it waits for it. SIGTERM and SIGINT commit what waits and end it.
+It may be started before the collector, which makes the spool, and before the brokers; it waits for them. SIGTERM and SIGINT commit what
+waits and end it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import logging
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from collector.spool_reader import SpoolReader
 from linktrail.clock import Clock, SystemClock
@@ -18,14 +19,24 @@ from linktrail.errors import SpoolError
 from linktrail.state import State
 from linktrail.stopping import until_signalled
 from processor.lake import Lake
-from processor.pipeline import Processor, Progress
+from processor.pipeline import FlushPolicy, Processor, Progress
 from processor.spool_intake import SpoolIntake
+
+if TYPE_CHECKING:
+    from linktrail.broker import Connection
+    from processor.kafka_feed import Membership
 
 _LOOK_SECONDS: Final = 0.2
 
 
 def process(
-    state: State, lake: Path, *, clock: Clock | None = None, filesystem: FileSystem | None = None, stop: threading.Event | None = None
+    state: State,
+    lake: Path,
+    *,
+    clock: Clock | None = None,
+    filesystem: FileSystem | None = None,
+    stop: threading.Event | None = None,
+    policy: FlushPolicy | None = None,
 ) -> int:
     """Commit batches of ``state``'s spool to ``lake`` until stopped; return the exit code. Raises ``SpoolError`` and ``LakeError``."""
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
@@ -35,7 +46,44 @@ def process(
         while not _has_spool(state.spool, filesystem) and not stopping.wait(_LOOK_SECONDS):
             pass
         if _has_spool(state.spool, filesystem):
-            Processor(SpoolIntake(state.spool, filesystem=filesystem), opened, clock=clock).run(stopping)
+            Processor(SpoolIntake(state.spool, filesystem=filesystem), opened, clock=clock, policy=policy).run(stopping)
+    return 0
+
+
+def process_kafka(
+    connection: Connection,
+    membership: Membership,
+    lake: Path,
+    *,
+    policy: FlushPolicy | None = None,
+    drain: bool = False,
+    stop: threading.Event | None = None,
+) -> int:
+    """Commit batches of Kafka to ``lake`` until stopped, or (``drain``) those that are there now; return the exit code.
+
+    Raises ``LakeError``, ``BrokerError`` (only with ``drain``; otherwise brokers are waited for), ``TopicRewoundError`` and, at the end,
+    ``NewerSchemaError`` when a partition had to be held.
+    """
+    from processor.kafka_feed import KafkaFeed  # noqa: PLC0415 - a processor of a spool needs no library for Kafka
+
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the library says every failed try; the processor says the outage once
+    connection.options()  # a wrong secret file is told at the start
+    clock = SystemClock()
+    with until_signalled(stop or threading.Event()) as stopping:
+        opened = Lake.open_for_writing(lake.absolute(), filesystem=LocalFileSystem())
+        feed = KafkaFeed(connection, membership, clock=clock)
+        try:
+            processor = Processor(feed, opened, clock=clock, policy=policy)
+            if drain:
+                processor.drain()
+                if processor.held:
+                    raise processor.held
+            else:
+                processor.run(stopping)
+        finally:
+            feed.close()
+            feed.letters.close()
     return 0
 
 

@@ -73,7 +73,8 @@ class Receiver:
     def __init__(self, intake: Intake, *, clock: Clock, continuity: Continuity, positions: Mapping[str, int | None]) -> None:
         """``positions`` are the next offsets that the tables of the lake need: rows below them are committed already."""
         self.pending: Pending | None = None
-        self._intake = intake
+        self.held: NewerSchemaError | None = None  # why nothing more is taken from this source for now
+        self.intake = intake
         self._source = intake.source
         self._clock = clock
         self._continuity = continuity
@@ -97,10 +98,10 @@ class Receiver:
         low = earliest(rows)
         before = self._continuity.low_of(self._source)
         judgement = self._continuity.judge(header, digest, low, self._source)
-        kept = self._intake.set_aside(record) if judgement.set_aside else ""
+        kept = self.intake.set_aside(record, judgement.gaps[0].message) if judgement.set_aside else ""
         pending = self._pending_after(record)
         if record.missing > max(0, judgement.hole - self._reported):
-            self._state(pending, _positions_missing(record, position, header.sealed_at, before), position)
+            self._state_missing(pending, record, position, header.sealed_at, before)
         if judgement.hole == 0 or judgement.hole > self._reported:
             for gap in judgement.gaps:
                 self._state(pending, gap, position)
@@ -129,12 +130,12 @@ class Receiver:
         return self.pending
 
     def _undecodable(self, record: Record, position: Position, error: BatchError) -> None:
-        kept = self._intake.set_aside(record)
+        kept = self.intake.set_aside(record, error.message)
         pending = self._pending_after(record)
         now = self._clock.now().wall
         low = self._continuity.low_of(self._source)
         if record.missing:
-            self._state(pending, _positions_missing(record, position, now, low), position)
+            self._state_missing(pending, record, position, now, low)
         gap = Gap(
             cause=BATCH_UNDECODABLE,
             message=f"{error.message}; its {len(record.data)} bytes are kept in {kept}",
@@ -150,21 +151,27 @@ class Receiver:
         self._reported += 1 + record.missing
         pending.counts.set_aside += 1
 
+    def _state_missing(self, pending: Pending, record: Record, position: Position, before: int, after: int | None) -> None:
+        """State positions that are gone, for every node whose batches come from this source: any of them may have been there."""
+        nodes = {(record.cluster, record.node), *self._continuity.nodes_of(self._source)}
+        for whose in sorted(nodes):
+            self._state(pending, _positions_missing(record, position, before=before, after=after, whose=whose), position)
+
     def _state(self, pending: Pending, gap: Gap, position: Position) -> None:
         pending.coverage.append(gap_row(gap, position, self._clock))
         pending.counts.gaps += 1
         pending.urgent = True
 
 
-def _positions_missing(record: Record, position: Position, before: int, after: int | None) -> Gap:
+def _positions_missing(record: Record, position: Position, *, before: int, after: int | None, whose: tuple[str, str]) -> Gap:
     first, last = record.offset - record.missing, record.offset - 1
     names = f"offset {first} is" if first == last else f"offsets {first} to {last} are"
     return Gap(
         cause=BATCH_MISSING,
         message=f"{names} gone from {position.source}",
         gap_id=f"{position.source}/{first}-{last}",
-        cluster=record.cluster,
-        node=record.node,
+        cluster=whose[0],
+        node=whose[1],
         run="",
         after=after,
         before=before,

@@ -61,7 +61,7 @@ def _take_runs(batches: pa.Table, runs: dict[RunKey, Run]) -> None:
     for row in _newest(batches, ["cluster", "node", "run"], "batch"):
         key = _key(row)
         if key not in runs or runs[key].batch < row["batch"]:
-            runs[key] = Run(row["batch"], row["batch_digest"], row["last_seq"], row["occurred_after"] * 1000)
+            runs[key] = Run(row["batch"], row["batch_digest"], row["last_seq"], row["occurred_after"] * 1000, row["source"])
 
 
 def _take_sources(batches: pa.Table, sources: dict[str, tuple[int, int]]) -> None:

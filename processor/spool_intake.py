@@ -1,4 +1,4 @@
-"""A spool directory as an intake (the embedded mode: no broker between collector and processor).
+"""A spool directory as an intake, and as a feed of this one intake (the embedded mode: no broker between collector and processor).
 
 Promises. Every offset from the one sought is returned once and in order, or counted in ``Record.missing`` of the next one. The
 directory is fsynced before records are handed out (``SpoolReader.make_names_durable`` says why). A batch in ``quarantine/`` keeps
@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import errno
 from collections import deque
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Final
 
 from collector.spool_directory import QUARANTINE, failed
 from collector.spool_reader import SpoolReader
 from linktrail.durable import FileSystem
-from linktrail.errors import SpoolError, SpoolRewoundError
-from processor.intake import Record
+from linktrail.errors import NewerSchemaError, SpoolError, SpoolRewoundError
+from processor.intake import Intake, Record
 
 _BYTES_AT_ONCE: Final = 32 << 20
 
@@ -30,6 +32,42 @@ class SpoolIntake:
         self._identity = self._reader.identity()
         self._next = 0
         self._waiting: deque[int] = deque()
+        self.giving_up: Callable[[], None] | None = None  # never called: a spool has one processor
+
+    # --- as a feed ------------------------------------------------------------------------------------------------
+
+    generation: Final = 0
+
+    @property
+    def intakes(self) -> tuple[SpoolIntake]:
+        """This one."""
+        return (self,)
+
+    @property
+    def guard(self) -> AbstractContextManager[None]:
+        """Nothing to guard against."""
+        return nullcontext()
+
+    def wait(self) -> None:
+        """Return at once: ``take`` looks by itself."""
+
+    def confirm(self) -> bool:
+        """A spool is never given away."""
+        return True
+
+    def may_commit(self) -> bool:
+        """A spool is never given away."""
+        return True
+
+    def hold(self, intake: Intake, error: NewerSchemaError) -> bool:  # noqa: ARG002 - there is nothing else to go on with
+        """Everything stands behind that record: the processor has to stop."""
+        return False
+
+    def at_end(self) -> bool:
+        """A round that took nothing saw the end."""
+        return True
+
+    # --- as an intake ---------------------------------------------------------------------------------------------
 
     @property
     def source(self) -> str:
@@ -103,7 +141,7 @@ class SpoolIntake:
         except OSError as error:
             raise failed(self._reader.path, "what was processed cannot be acknowledged", error) from error
 
-    def set_aside(self, record: Record) -> str:
+    def set_aside(self, record: Record, why: str) -> str:  # noqa: ARG002 - the gap that follows says why
         """Move the batch to ``quarantine/``; a rename, so it works on a full disk and keeps bytes that cannot be read."""
         try:
             return str(self._reader.quarantine(record.offset))

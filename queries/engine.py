@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 
@@ -25,6 +25,9 @@ from linktrail.schema import BYTES, DATE, FLAG, INTEGER, TABLES, TEXT, TIME, Tab
 from processor.files import CARRIED_DAY
 from queries.snapshot import LakeFiles, TableFiles, read_lake
 from queries.views import REPEATED, Definition, base_views, definitions, repeated_statements, wanted
+
+if TYPE_CHECKING:
+    import duckdb
 
 SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
     "temp_directory": "",  # never spill: a reader leaves nothing behind
@@ -130,10 +133,7 @@ class Engine:
 
         Raises ``QueryError``, or ``LakeError`` when a file of the lake is gone or damaged.
         """
-        for definition in wanted(sql, definitions()):
-            if definition not in self._made:
-                self._run(definition.sql, None)
-                self._made.add(definition)
+        self._define(wanted(sql, definitions()))
         used = {name: value for name, value in (parameters or {}).items() if re.search(rf"\${name}\b", sql)}
         return self._run(sql, used)
 
@@ -141,6 +141,22 @@ class Engine:
         """Return the rows of ``sql`` as dictionaries; times are ``datetime`` UTC."""
         rows: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
         return rows
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection itself, for SQL that is not ours; ``define_all`` first, so that every view is there."""
+        connection: duckdb.DuckDBPyConnection = self._connection
+        return connection
+
+    def define_all(self) -> None:
+        """Make every view and macro now. Raises ``LakeError``."""
+        self._define(definitions())
+
+    def _define(self, wanted_now: Sequence[Definition]) -> None:
+        for definition in wanted_now:
+            if definition not in self._made:
+                self._run(definition.sql, None)
+                self._made.add(definition)
 
     def close(self) -> None:
         """Let go of the files."""

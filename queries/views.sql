@@ -110,6 +110,17 @@ LEFT JOIN gone AS g
     ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
 WHERE g.last IS NULL OR g.last < (u.run, u.seq);
 
+-- growth: a size sample beside the one before it of the same layer, store or filesystem: growth_bytes and growth_inodes in so
+-- many seconds. A first sample has none.
+CREATE VIEW growth AS
+SELECT cluster, node, store_kind, store_root, scope, subject, role, previous_at, occurred_before AS sampled_at,
+    date_diff('microsecond', previous_at, occurred_before) / 1000000 AS seconds, bytes, previous_bytes, bytes - previous_bytes AS growth_bytes,
+    inodes - previous_inodes AS growth_inodes, container_name, container_image_name, k8s_namespace_name, k8s_pod_name
+FROM (
+    SELECT *, lag(bytes) OVER earlier AS previous_bytes, lag(inodes) OVER earlier AS previous_inodes, lag(occurred_before) OVER earlier AS previous_at
+    FROM usage WINDOW earlier AS (PARTITION BY cluster, node, store_root, scope, subject ORDER BY run, seq)
+);
+
 -- layers_at(t): a layer as it stood at instant t: its record, directory, parent, what holds it (images, containers,
 -- leases, names), its newest measured bytes, and certainty.
 CREATE MACRO layers_at(t) AS TABLE

@@ -9,13 +9,25 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kafka.distribution import classpath
+
+POLICY = Path("/usr/sbin/policy-rc.d")
 
 PROGRAMS = {
     "podman": "podman",
     "buildah": "buildah",
     "containers-storage": "containers-storage",
     "runc": "runc",
+    "containerd": "containerd",
+    "dockerd": "docker.io",
     "inotifywait": "inotify-tools",
+    "java": "default-jre-headless",
+    "mvn": "maven",
+    "openssl": "openssl",
 }
 
 
@@ -26,7 +38,14 @@ def missing() -> list[str]:
 
 def main() -> int:
     """Install or tell; return the exit code."""
-    packages = missing()
+    code = _install(missing())
+    if os.environ.get("CI") == "true" and code == 0:
+        print("Resolving Apache Kafka for the tests", flush=True)
+        classpath()
+    return code
+
+
+def _install(packages: list[str]) -> int:
     if not packages:
         return 0
     can_install = os.environ.get("CI") == "true" and os.geteuid() == 0 and shutil.which("apt-get")
@@ -34,10 +53,25 @@ def main() -> int:
         print(f"Some live tests will be skipped; they need: {' '.join(packages)}")
         return 0
     print(f"Installing for the live tests: {' '.join(packages)}", flush=True)
-    for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run(["apt-get", "-q", *words], env=environment, stdout=subprocess.DEVNULL, check=True)
+    with no_daemons():
+        for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(["apt-get", "-q", *words], env=environment, stdout=subprocess.DEVNULL, check=True)
     return 0 if not missing() else 1
+
+
+@contextmanager
+def no_daemons() -> Iterator[None]:
+    """Keep packages from starting their services while they are installed: Debian asks this file, 101 is "no" (invoke-rc.d)."""
+    if POLICY.exists():  # this machine has a policy of its own
+        yield
+        return
+    POLICY.write_text("#!/bin/sh\nexit 101\n", encoding="ascii")
+    POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        POLICY.unlink()
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ _UNCOMPRESSED: Final = "containerd.io/uncompressed"
 _CONFIG_LIMIT: Final = 4 << 20
 _CHAIN_LIMIT: Final = 10_000
 _SHA256: Final = "sha256:"
+_READABLE: Final = (LinkState.PRESENT, LinkState.EMPTY)
 
 
 class Record(Protocol):
@@ -199,7 +200,7 @@ def _chain(diffs: list[str]) -> Iterator[tuple[str, str]]:
 def _blobs(survey: Survey) -> dict[str, str]:
     """Return {diff id: hexadecimal digest of the blob that holds it} for blobs whose file is there."""
     links = list(survey.of_kind(LinkKind.CONTENT))
-    there = {link.subject for link in links if link.state is LinkState.PRESENT and link.path.startswith("/".join(_BLOBS))}
+    there = {link.subject for link in links if link.state in _READABLE and link.path.startswith("/".join(_BLOBS))}
     found: dict[str, str] = {}
     for link in links:
         labels = link.detail.get("labels")

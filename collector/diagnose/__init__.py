@@ -19,6 +19,8 @@ from collector.diagnose import (
     containerd_leaks,
     containerd_objects,
     containerd_strays,
+    docker,
+    docker_data,
     lower,
     mounts,
     plumbing,
@@ -35,7 +37,16 @@ Rule = Callable[[Examination], None]
 
 RULES: Final[Mapping[StoreKind, tuple[Rule, ...]]] = {
     StoreKind.CONTAINERS_STORAGE: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
-    StoreKind.DOCKER_OVERLAY2: (reachability.leaks, chains.breaks, plumbing.breaks, lower.breaks, records.breaks),
+    StoreKind.DOCKER_OVERLAY2: (
+        docker.records,
+        docker.leaks,
+        reachability.leaks,
+        chains.breaks,
+        plumbing.breaks,
+        lower.breaks,
+        docker_data.breaks,
+        records.breaks,
+    ),
     StoreKind.CONTAINERD_OVERLAYFS: (
         containerd_leaks.leaks,
         containerd_strays.leaks,

@@ -31,9 +31,14 @@ class Advice:
         """Return the test that nothing has ``name`` mounted."""
         return _MOUNTED.format(name=shlex.quote(printable(name)))
 
+    @property
+    def trap_effect(self) -> str:
+        """What an empty link file leads to."""
+        return "deleting the layer erases all of overlay/l"
+
     def traps(self, layers: Collection[str]) -> str:
         """What comes before any removal that would delete a layer with an empty link file."""
-        return f"First repair the link file of layer {_join(layers)} (see link-file-empty): deleting it as it is erases all of overlay/l."
+        return f"First repair the link file of layer {joined(layers)} (see link-file-empty): deleting it as it is erases all of overlay/l."
 
     # --- leaks ------------------------------------------------------------------------------------------------
 
@@ -47,17 +52,17 @@ class Advice:
 
     def unreferenced_layer(self, layer: str, children: Collection[str]) -> str:
         """A record that nothing needs."""
-        first = f" Remove the layers on top of it first: {_join(children)}." if children else ""
+        first = f" Remove the layers on top of it first: {joined(children)}." if children else ""
         return (
             "Safe to remove: no image and no container needs it, and image prune does not see it."
-            f"{first} Next: containers-storage delete-layer {_word(layer)}"
+            f"{first} Next: containers-storage delete-layer {word(layer)}"
         )
 
     def incomplete_layer(self, path: str, users: Collection[str]) -> str:
         """A layer that was never finished."""
         if users:
             return (
-                f"Not safe: {_join(users)} need it, and the next engine command that opens the store deletes it with its content."
+                f"Not safe: {joined(users)} need it, and the next engine command that opens the store deletes it with its content."
                 f" Next: copy {self.at(path)} elsewhere before any engine command, then remove and pull again what needs it."
             )
         return (
@@ -70,18 +75,16 @@ class Advice:
         return (
             "Safe to remove: it was being deleted. Next: any engine command (podman images) tries again; if that fails with 'operation not"
             f" permitted', look for immutable files (lsattr -R {self.at(path)}), with 'resource busy', for a mount in another namespace"
-            f" (grep -s {_word(layer)} /proc/*/mountinfo). Until then every engine command may fail."
+            f" (grep -s {word(layer)} /proc/*/mountinfo). Until then every engine command may fail."
         )
 
     def external_container(self, container: str) -> str:
         """A build container that was left."""
-        return f"Safe to remove if no build is running. Next: buildah rm {_word(container)} (podman ps --all --external lists it)."
+        return f"Safe to remove if no build is running. Next: buildah rm {word(container)} (podman ps --all --external lists it)."
 
     def untagged_image(self, image: str) -> str:
         """An image without a name."""
-        return (
-            f"Safe to remove: no container uses it, no named image is built on it. Next: podman rmi {_word(image)}, or tag it to keep it."
-        )
+        return f"Safe to remove: no container uses it, no named image is built on it. Next: podman rmi {word(image)}, or tag it to keep it."
 
     def leftover_tempdir(self, path: str, name: str) -> str:
         """What a deferred deletion or a download left."""
@@ -118,9 +121,9 @@ class Advice:
                 f" Next: findmnt --target {self.at('overlay')}, and mount what is missing; no engine command before that."
             )
         if writable:
-            return f"Nothing to save: the content is gone. Next: remove the container that used it: podman rm --force {_join(containers)}"
+            return f"Nothing to save: the content is gone. Next: remove the container that used it: podman rm --force {joined(containers)}"
         if needed:
-            sharing = _join([*containers, *images]) or "see related"
+            sharing = joined([*containers, *images]) or "see related"
             return (
                 "Not safe to ignore: pulling again will not bring it back while any record of it is left."
                 f" Next: remove everything that shares it ({sharing}), then pull again."
@@ -130,7 +133,7 @@ class Advice:
     def parent_missing(self, images: Collection[str], containers: Collection[str], *, directory: str | None) -> str:
         """A layer whose parent has no record."""
         kept = f" The directory of the parent is still there ({self.at(directory)}): do not delete it." if directory else ""
-        needs = f"everything on it ({_join([*containers, *images])})" if images or containers else "the layer"
+        needs = f"everything on it ({joined([*containers, *images])})" if images or containers else "the layer"
         return (
             f"Not safe to ignore: engines answer 'layer not known' for whatever needs it.{kept} Next: if the parent lives in an additional"
             f" image store, name that with --additional-store; else remove {needs} and pull again."
@@ -154,24 +157,22 @@ class Advice:
     def image_layer_missing(self, image: str, *, directory: str | None) -> str:
         """An image whose layer has no record."""
         kept = f" The directory is still there ({self.at(directory)}); keep it until the record is known to be lost." if directory else ""
-        return (
-            f"Safe to remove is this image record alone, nothing else.{kept} Next: podman rmi --force {_word(image)}, then pull it again."
-        )
+        return f"Safe to remove is this image record alone, nothing else.{kept} Next: podman rmi --force {word(image)}, then pull it again."
 
     def container_layer_missing(self, container: str, *, directory: str | None) -> str:
         """A container whose writable layer has no record."""
         if directory:
             return (
                 f"Not safe: its files are still in {self.at(directory + '/diff')}, but no record names them. Next: copy what you need, then"
-                f" podman rm --force {_word(container)}"
+                f" podman rm --force {word(container)}"
             )
-        return f"Nothing to save: the writable layer is gone. Next: podman rm --force {_word(container)}"
+        return f"Nothing to save: the writable layer is gone. Next: podman rm --force {word(container)}"
 
     def container_image_missing(self, container: str, image: str) -> str:
         """A container whose image has no record."""
         return (
-            f"Not safe to remove: the container still works on its own chain. Next: if image {_word(image)} lives in an additional image"
-            f" store, name that with --additional-store; else pull again, recreate the container, and then podman rm {_word(container)}"
+            f"Not safe to remove: the container still works on its own chain. Next: if image {word(image)} lives in an additional image"
+            f" store, name that with --additional-store; else pull again, recreate the container, and then podman rm {word(container)}"
         )
 
     # --- short links and lower --------------------------------------------------------------------------------
@@ -187,10 +188,10 @@ class Advice:
     def dangling(self, name: str, users: Collection[str], owner: str | None) -> str:
         """A short link that leads nowhere."""
         if owner is not None:
-            return f"Not safe to remove: it is the short link of layer {_word(owner)}. " + self.relink(name, owner)
+            return f"Not safe to remove: it is the short link of layer {word(owner)}. " + self.relink(name, owner)
         if users:
             return (
-                f"Not safe to remove: the lower files of {_join(users)} name it, so the layer it led to is lost. Next: remove what is"
+                f"Not safe to remove: the lower files of {joined(users)} name it, so the layer it led to is lost. Next: remove what is"
                 " built on them and pull again."
             )
         return (
@@ -202,7 +203,7 @@ class Advice:
         """A second short link for one layer."""
         if named:
             return (
-                f"Not safe to remove: lower files name more than one of them ({_join(named)}). Next: nothing until those layers are gone."
+                f"Not safe to remove: lower files name more than one of them ({joined(named)}). Next: nothing until those layers are gone."
             )
         if not strays:
             return "Not safe to remove one: the link file does not say which is right. Next: repair the link file first."
@@ -212,7 +213,7 @@ class Advice:
     def malformed_short_link(self, name: str, owner: str | None) -> str:
         """An entry of l/ that is no short link."""
         if owner is not None:
-            return f"Not safe to just remove: it is the short link of layer {_word(owner)}. " + self.relink(name, owner)
+            return f"Not safe to just remove: it is the short link of layer {word(owner)}. " + self.relink(name, owner)
         return f"Safe to remove: no link file names it. Next: unlink {self.at(f'overlay/l/{name}')}"
 
     def write_link(self, place: str, name: str | None, *, trap: bool, links: int) -> str:
@@ -256,31 +257,33 @@ class Advice:
 
     def layer_data_missing(self, images: Collection[str]) -> str:
         """Big data of a layer that is gone."""
-        what = _join(images) or "the layer"
+        what = joined(images) or "the layer"
         return f"Nothing to remove: mounts still work, but push, save and the engine's checks fail. Next: remove {what} and pull again."
 
     def work_missing(self, place: str, containers: Collection[str]) -> str:
         """A writable layer without its work directory."""
         return (
-            f"Nothing to remove: no file is lost, but container {_join(containers)} cannot be mounted. Next: mkdir -m 0700"
+            f"Nothing to remove: no file is lost, but container {joined(containers)} cannot be mounted. Next: mkdir -m 0700"
             f" {self.at(f'overlay/{place}/work')} (owner as of diff beside it)."
         )
 
     def image_data(self, image: str) -> str:
         """Big data of an image that is gone or changed."""
         return (
-            f"Nothing to remove: containers are not affected, but the image cannot be inspected or pushed. Next: pull {_word(image)} again."
+            f"Nothing to remove: containers are not affected, but the image cannot be inspected or pushed. Next: pull {word(image)} again."
         )
 
     def container_data(self, container: str) -> str:
         """Big data of a container that is gone or changed."""
-        return f"Nothing to remove: its files are intact. Next: save what you need, then recreate container {_word(container)}."
+        return f"Nothing to remove: its files are intact. Next: save what you need, then recreate container {word(container)}."
 
 
-def _word(name: str) -> str:
+def word(name: str) -> str:
+    """Return a name quoted for a shell, with nothing in it that a terminal would act on."""
     return shlex.quote(printable(name))
 
 
-def _join(names: Collection[str], limit: int = 5) -> str:
-    shown = [_word(name) for name in sorted(names)[:limit]]
+def joined(names: Collection[str], limit: int = 5) -> str:
+    """Return some names for a sentence, each as a word for a shell."""
+    shown = [word(name) for name in sorted(names)[:limit]]
     return ", ".join(shown) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -153,18 +153,19 @@ class ContainerdAdvice(Advice):
             f" it is to be made anew, or remove container {_word(container)} when it is done with."
         )
 
-    def phantom_child(self, snapshot: Snapshot, *, stored: bool) -> str:
+    def phantom_child(self, snapshot: Snapshot, names: Sequence[str], *, stored: bool) -> str:
         """A children index that names what is gone."""
         if stored:
             return (
                 "Not safe to remove by hand: the snapshotter refuses this snapshot and stops the collection of its whole chain. Next:"
                 " nothing that a command can do; drain the node, stop containerd, and rebuild this root."
             )
+        tool = f"{_ctr(snapshot)} snapshots{_by(snapshot)}"
+        heal = "; ".join(f"{tool} prepare {_word(name)} {_word(snapshot.name)}; {tool} rm {_word(name)}" for name in names[:_SHOWN])
         return (
             f"Nothing to remove: no such child exists. ctr snapshots rm {_word(snapshot.name)} answers 'cannot remove snapshot with child';"
-            " garbage collection is not stopped by it. Next: remove the image or container that needs the snapshot, and let garbage"
-            " collection take the chain; or make the child again and remove it by name:"
-            f" {_ctr(snapshot)} snapshots{_by(snapshot)} view CHILD {_word(snapshot.name)}, then rm CHILD."
+            " garbage collection is not stopped by it. Next: nothing, if the snapshot is to stay; else make each child again and"
+            f" remove it by name: {heal}"
         )
 
     def databases_disagree(self, users: Collection[str]) -> str:

@@ -62,7 +62,7 @@ def texts(value: object) -> list[str]:
 
 def short(identifier: str) -> str:
     """Return an id as people quote it: 12 characters of a long one, and nothing that a terminal would act on."""
-    text = printable(identifier)
+    text = printable(identifier).removeprefix("sha256:")
     return text[:_SHORT] if len(text) == 64 and text.isalnum() else text  # noqa: PLR2004 - hexadecimal digits of a SHA-256
 
 

@@ -45,6 +45,8 @@ def _without_layer_record(look: Examination) -> None:
 
 
 def _is_gone(look: Examination, layer: Layer) -> bool:
+    if layer.record.state is LinkState.MALFORMED:  # it does not say where its directory is
+        return False
     place = look.graph.places.get(layer.place)
     return (place is None or not place.whole) and not look.graph.unknown(look.graph.path_of(layer.place))
 

@@ -211,7 +211,7 @@ class _Breaks:
                 parent,
                 f"Snapshot {parent.words()} cannot be removed by name: {where} lists {briefly(names)} as on top of it, and"
                 f" {'that is' if len(names) == 1 else 'those are'} gone.",
-                self.advice.phantom_child(parent, stored=not named),
+                self.advice.phantom_child(parent, names, stored=not named),
                 related=names,
                 evidence={"children": names[:_SHOWN], "index": links[0].path},
                 keys=[links[0].key],

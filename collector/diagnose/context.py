@@ -63,6 +63,7 @@ class Examination(Knowledge):
         self.advice = advice_for(graph.survey.kind, graph.survey.root)
         self.found: dict[tuple[str, str], Finding] = {}
         self.withheld: dict[tuple[str, str], Withheld] = {}
+        self.spoken_for: set[str] = set()  # places that another finding speaks of: nobody is sent to delete one
 
     def report(self, case: Case) -> bool:
         """Make ``case`` a finding, or hold it back; tell whether it was made."""
@@ -139,8 +140,11 @@ class Examination(Knowledge):
         return {name: when for name, when in times.items() if when <= self.looked}
 
     def changed(self, path: str) -> int | None:
-        """Return when a metadata file was written last (ns UTC), if known."""
+        """Return when a metadata file, or the table of files that it stands in, was written last (ns UTC), if known."""
         link = self.graph.metadata.get(path)
+        while link is None and "/" in path:
+            path = path.rpartition("/")[0]
+            link = self.graph.metadata.get(path)
         when = link.facts.get("mtime_ns") if link is not None else None
         return when if isinstance(when, int) else None
 

@@ -11,12 +11,13 @@ from typing import Final
 
 from collector.diagnose.advice import Advice
 from collector.diagnose.advice_containerd import ContainerdAdvice
+from collector.diagnose.advice_docker import DockerAdvice
 from collector.links import StoreKind
 
 ADVICE: Final[Mapping[StoreKind, type[Advice]]] = {
     StoreKind.CONTAINERS_STORAGE: Advice,
     StoreKind.CONTAINERD_OVERLAYFS: ContainerdAdvice,
-    StoreKind.DOCKER_OVERLAY2: Advice,
+    StoreKind.DOCKER_OVERLAY2: DockerAdvice,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Final
 
@@ -14,6 +15,20 @@ from collector.links import LinkKind, LinkState, StoreKind
 USER_LIMIT: Final = 2000  # layers looked at for who needs one
 _USER_MINIMUM: Final = 20
 _USER_BUDGET: Final = 200_000  # layers looked at far and wide, for all findings together
+
+RECORDED_IN: Final[Mapping[StoreKind, Mapping[str, tuple[str, ...]]]] = {
+    StoreKind.DOCKER_OVERLAY2: {
+        "layers": ("image/overlay2/layerdb/sha256", "image/overlay2/layerdb/mounts", "buildkit/snapshots.db", "buildkit"),
+        "images": (
+            "image/overlay2/imagedb/content/sha256",
+            "image/overlay2/repositories.json",
+            "buildkit/containerdmeta.db",  # what holds build cache
+            "buildkit/metadata_v2.db",
+        ),
+        "containers": ("containers",),
+    }
+}
+"""Where a store kind records what, as far as file names do not tell: files, and directories of them."""
 
 Times = dict[str, int | None]
 """Evidence of the last work on something: what shows it -> ns UTC."""
@@ -38,6 +53,9 @@ class Knowledge:
 
     def files_of(self, word: str) -> tuple[str, ...]:
         """Return the metadata files whose name holds ``word`` (``layers``, ``images``, ``containers``)."""
+        places = RECORDED_IN.get(self.graph.survey.kind)
+        if places is not None:
+            return tuple(path for path in places[word] if path in self.graph.metadata)
         return tuple(path for path in self.graph.metadata if word in path.rpartition("/")[2])
 
     @cached_property
@@ -55,7 +73,19 @@ class Knowledge:
         """Tell whether every file that records containers was read whole."""
         return self._known("containers")
 
+    def tables_read(self, word: str) -> bool:
+        """Tell whether all that stands in ``RECORDED_IN`` under ``word`` was read, each table with everything in it."""
+        graph = self.graph
+        places = RECORDED_IN[graph.survey.kind][word]
+        if any(path == place or path.startswith(f"{place}/") for place in places if place != "buildkit" for path in graph.survey.unread):
+            return False
+        return all(graph.metadata[path].state is LinkState.PRESENT for path in places if path in graph.metadata)
+
     def _known(self, word: str) -> bool:
+        if self.graph.survey.kind in RECORDED_IN:
+            kind = {"images": LinkKind.IMAGE_RECORD, "containers": LinkKind.CONTAINER_RECORD}.get(word)
+            sound = kind is None or all(link.state is LinkState.PRESENT for link in self.graph.survey.of_kind(kind))
+            return self.tables_read(word) and sound
         if any(word in path.rpartition("/")[2] for path in self.missing_files):
             return False
         graph = self.graph
@@ -133,6 +163,12 @@ class Knowledge:
             and not graph.unknown(path)
             and (path.partition("/")[0] not in homes or path.endswith("layers.json"))
         }
+
+    @cached_property
+    def owner_times(self) -> dict[str, int]:
+        """When the own directory of an image or a container changed last (ns UTC), by its id."""
+        times = {link.subject: fact(link, "mtime_ns") for link in self.graph.owner_directories}
+        return {subject: when for subject, when in times.items() if when is not None}
 
     @cached_property
     def traps(self) -> frozenset[str]:

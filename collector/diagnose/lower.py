@@ -205,7 +205,8 @@ def _chain(look: Examination, layer: Layer) -> Iterator[str | None]:
 
 def _is_name_of(look: Examination, name: str, layer_id: str) -> bool:
     place = look.graph.place_of(layer_id)
-    if place is None:
+    record = look.graph.layer(layer_id)
+    if place is None or (record is not None and record.record.state is LinkState.MALFORMED):
         return True
     said = place.link_file.target if place.link_file is not None and place.link_file.state is LinkState.PRESENT else None
     links = [link.subject for link in place.short_links]

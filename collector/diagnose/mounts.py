@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from collector.diagnose.cases import Case, fact, listed, short, texts
 from collector.diagnose.context import Examination
-from collector.links import Link
+from collector.links import Link, LinkState
 from linktrail.sizes import human_bytes
 from linktrail.text import printable
 
@@ -27,7 +27,8 @@ def leaks(look: Examination) -> None:
     """Report them. Nothing is said of read-only stores, which others mount too."""
     if look.read_only:
         return
-    if look.layers_known and look.images_known and look.containers_known:
+    whole = all(link.state is LinkState.PRESENT for link in look.graph.metadata.values())
+    if whole and look.layers_known and look.images_known and look.containers_known:
         for link in look.graph.mounts:
             _mount(look, link)
     for link in look.graph.open_files:

@@ -80,7 +80,7 @@ def _trap(look: Examination, place: Place, layer: Layer | None) -> None:
         "link-file-empty",
         place,
         layer,
-        f"Layer {short(subject)} is a trap: {what}, so deleting the layer erases all of {look.graph.home}/l.{soon}{_name_known(name)}",
+        f"Layer {short(subject)} is a trap: {what}, so {look.advice.trap_effect}.{soon}{_name_known(name)}",
         look.advice.write_link(place.name, name, trap=True, links=len(look.graph.short_links)),
         path=path,
         related=[name] if name else [],

@@ -27,7 +27,7 @@ def leaks(look: Examination) -> None:
     graph = look.graph
     going: set[str] = set()  # below an incomplete layer that somebody works on: engines remove an image top to bottom
     for layer in graph.layers.values():
-        if layer.incomplete and not _incomplete(look, layer):
+        if layer.incomplete and (layer.record.detail.get("container") or not _incomplete(look, layer)):
             going.update(graph.ancestors(layer.id))
     if look.images_known and look.containers_known:
         for layer in graph.layers.values():
@@ -84,9 +84,11 @@ def _incomplete(look: Examination, layer: Layer) -> bool:
 def _looks_removed(layer: Layer, place: Place | None) -> bool:
     """Tell an unfinished removal from an unfinished creation.
 
-    A removal unlinks the short link and ``link`` first, then the content and the directory; a creation makes them at once. A record gets
-    its digest or its names when the creation is done, so a record that has them and nothing on disk was being removed.
+    Some records say so. A removal unlinks the short link and ``link`` first, then the content and the directory; a creation makes them at
+    once. A record gets its digest or its names when the creation is done, so a record that has them and nothing on disk was being removed.
     """
+    if layer.record.detail.get("removing") is True:
+        return True
     was_whole = bool(layer.record.detail.get("diff_digest") or layer.names)
     if place is None or not place.exists:
         return was_whole
@@ -124,8 +126,9 @@ def _unaccounted(look: Examination) -> None:
     data: dict[str, list[str]] = {}
     for link in graph.stray_data:
         data.setdefault(link.subject, []).append(link.path)
+    kept = look.named | look.spoken_for
     for place in graph.places.values():
-        if place.directory is None or place.layer is not None or not place.exists or place.name in look.named or not _is_layer(place):
+        if place.directory is None or place.layer is not None or not place.exists or place.name in kept or not _is_layer(place):
             continue
         path = graph.path_of(place.name)
         links = [link for link in place.short_links if not graph.unknown(link.path)]
@@ -253,7 +256,7 @@ def _temporary(look: Examination, link: Link) -> None:
             "directory",
             link.subject,
             link.path,
-            f"Temporary directory {short(link.subject)} was left behind{what}.",
+            f"Temporary {link.detail.get('type', 'directory')} {short(link.subject)} was left behind{what}.",
             look.advice.leftover_tempdir(link.path, holds[0] if holds else link.subject),
             related=holds,
             evidence={"layers": holds},

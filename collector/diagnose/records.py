@@ -30,7 +30,7 @@ def breaks(look: Examination) -> None:
     for layer in look.graph.layers.values():
         if not layer.incomplete:
             _layer_data(look, layer)
-            _work(look, layer)
+            work(look, layer)
     directories = {link.path: link for link in look.graph.owner_directories}
     for image in look.graph.images.values():
         _data(look, "image", image, f"overlay-images/{image.id}", directories)
@@ -105,7 +105,7 @@ def _layer_data(look: Examination, layer: Layer) -> None:
         )
 
 
-def _work(look: Examination, layer: Layer) -> None:
+def work(look: Examination, layer: Layer) -> None:
     """Report a writable layer without ``work``: the kernel does not mount it. Image layers are only ever mounted below others."""
     containers = look.graph.tops()[1].get(layer.id)
     place = look.graph.places.get(layer.place)

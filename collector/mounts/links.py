@@ -3,7 +3,8 @@
 * MOUNT, path ``mountinfo#<device>``: subject=mount point (in the namespace of process 1 where it is mounted there, else in the first
   that has it), target=layer: the upper one, else the nearest lower one; detail {type, device, lower: [layers], deleted: true when the
   directory was removed under the mount}; facts {namespaces: [{namespace, point, processes}], read_only}. One for each overlay however
-  many namespaces have it; also for a layer's directory that is bind-mounted elsewhere
+  many namespaces have it; also for a layer's directory that is bind-mounted
+  elsewhere (but as the root of a process: so engines unpack, for some milliseconds)
 * OPEN_FILE, path ``open-files#<layer or device>``: subject=layer, or ``overlay <device>`` where the overlay that held it is mounted
   nowhere any more and nobody remembers of which layer it was; target=layer; detail {device, detached}; facts {bytes, files,
   changed_ns, shared, holders: [{process, command, container, files, bytes, paths}]}
@@ -67,7 +68,7 @@ class MountLinks:
                 if found is None:
                     return
                 self._seen[key] = found
-        elif mount.device == self._position.device and (rest := below(self._position.path, mount.root)):
+        elif mount.device == self._position.device and mount.point != "/" and (rest := below(self._position.path, mount.root)):
             key = (mount.device, mount.root)
             self._seen.setdefault(key, _Seen(mount, [rest.partition("/")[0]], upper=True))
         else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import select
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from collector.mounts.holders import OpenFiles, read_open_files
 from collector.mounts.kernel import statfs
 from collector.mounts.links import MOUNTS, OPEN_FILES, Attribution, MountLinks, open_file_links
 from collector.mounts.namespaces import Namespaces, read_namespaces
-from collector.mounts.places import Places, Position
+from collector.mounts.places import OWN_TABLE, Places, Position, mounted_at_root
 from linktrail.clock import NANOSECONDS, Clock
 
 PROC: Final = Path("/proc")
@@ -37,10 +38,14 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What was seen of one store. ``off`` says why nothing was looked at, ``partly`` what could not be seen."""
+    """What was seen of one store. ``off`` says why nothing was looked at, ``partly`` what could not be seen.
+
+    ``root_mount`` is what is mounted at its root itself, if anything.
+    """
 
     links: tuple[Link, ...] = ()
     namespaces: int = 0
+    root_mount: str | None = None
     off: str | None = None
     partly: str | None = None
 
@@ -68,12 +73,16 @@ class Machine:
         self._files: tuple[int, OpenFiles] | None = None
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._overlays: dict[str, frozenset[str]] = {}  # devices, by store
-        self._watch: tuple[select.poll, int] | None = None
+        self._watch: select.poll | None = None
+        self._watched: list[int] = []
 
     def look(self, survey: Survey) -> Seen:
         """Return the mounts and the held deleted files of the store of ``survey``. Never raises."""
         if self._proc == OFF:
             return Seen(off="switched off (--proc off)")
+        return replace(self._look(survey), root_mount=mounted_at_root(survey))
+
+    def _look(self, survey: Survey) -> Seen:
         position = Position.of(survey)
         if position is None:
             return Seen(off="the directory of its layers is in no mount table")
@@ -95,20 +104,21 @@ class Machine:
         return Seen(links, len(namespaces.all), partly=namespaces.unread or files.unread)
 
     def changed(self) -> bool:
-        """Tell whether the mount table of process 1 changed since it was last asked; the first answer is no."""
+        """Tell whether the mount table of process 1, or of this one, changed since it was last asked; the first answer is no."""
         if self._proc == OFF:
             return False
         if self._watch is None:
-            try:
-                descriptor = os.open(f"{self._proc}/1/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:  # the periodic readings still see it
-                return False
-            poll = select.poll()
-            poll.register(descriptor, select.POLLPRI)
-            self._watch = (poll, descriptor)
-            poll.poll(0)
+            self._watch = select.poll()
+            for table in (self._proc / "1/mountinfo", OWN_TABLE):
+                try:
+                    descriptor = os.open(table, os.O_RDONLY | os.O_CLOEXEC)
+                except OSError:  # the periodic readings still see it
+                    continue
+                self._watched.append(descriptor)
+                self._watch.register(descriptor, select.POLLPRI)
+            self._watch.poll(0)
             return False
-        if not self._watch[0].poll(0):
+        if not self._watch.poll(0):
             return False
         self.forget_tables()
         return True
@@ -118,10 +128,11 @@ class Machine:
         self._namespaces = None
 
     def close(self) -> None:
-        """Let go of the mount table that is watched."""
-        if self._watch is not None:
-            os.close(self._watch[1])
-            self._watch = None
+        """Let go of the mount tables that are watched."""
+        for descriptor in self._watched:
+            os.close(descriptor)
+        self._watched.clear()
+        self._watch = None
 
     def _tables(self) -> Namespaces:
         now = self._clock.now().monotonic
@@ -160,13 +171,24 @@ def with_seen(survey: Survey, seen: Seen, *, record: bool = False) -> Survey:
     problems = survey.problems
     if record and seen.off is not None:
         problems = (*problems, Problem(MOUNTS, seen.off), Problem(OPEN_FILES, seen.off))
-    links = MappingProxyType({**survey.links, **{link.key: link for link in seen.links}})
+    roots = (
+        replace(link, detail={**link.detail, "mounted": seen.root_mount})
+        for link in survey.of_kind(LinkKind.STORE_ROOT)
+        if seen.root_mount is not None
+    )
+    links = MappingProxyType({**survey.links, **{link.key: link for link in (*roots, *seen.links)}})
     return replace(survey, links=links, problems=problems)
 
 
-def mounts_of(survey: Survey) -> frozenset[Link]:
-    """Return the mounts in a survey, to compare with those seen now."""
-    return frozenset(survey.of_kind(LinkKind.MOUNT))
+def as_seen(survey: Survey, seen: Seen) -> bool:
+    """Tell whether the mounts in ``survey`` are those that were ``seen`` later."""
+    told = {link.detail.get("mounted") for link in survey.of_kind(LinkKind.STORE_ROOT)}
+    same_root = not told or told == {seen.root_mount}
+    return seen.off is not None or (same_root and _mounts(survey.links.values()) == _mounts(seen.links))
+
+
+def _mounts(links: Iterable[Link]) -> frozenset[Link]:
+    return frozenset(link for link in links if link.kind is LinkKind.MOUNT)
 
 
 def _bound(namespaces: Namespaces, names: tuple[str, ...]) -> bool:

@@ -19,7 +19,7 @@ from collector.graph import LAYER_HOME
 from collector.links import Link, LinkKind, LinkState, Survey
 from collector.mounts.mountinfo import TABLE_BYTES, Mount, below, parse, within
 from collector.mounts.namespaces import Namespaces
-from collector.safe import open_root
+from collector.safe import Directory, open_root
 from linktrail.errors import StoreError
 
 SHORT_LINKS: Final = "l"
@@ -40,8 +40,7 @@ class Position:
         """Find the directory of the layers; ``None`` when there is none, or no mount table tells. Never raises."""
         try:
             with open_root(Path(survey.root)) as root, root.directory(*LAYER_HOME[survey.kind].split("/")) as home:
-                mounts = {mount.id: mount for mount in _own_mounts()}
-                mount = mounts.get(_mount_id(home.fd))
+                mount = _mount_of(home)
                 path = str(Path(f"/proc/self/fd/{home.fd}").readlink())
         except (OSError, StoreError):  # a store that is gone is told by its survey
             return None
@@ -93,9 +92,21 @@ class Places:
         return self._records.get(place) or self.directories.get(place)
 
 
-def _own_mounts() -> tuple[Mount, ...]:
+def mounted_at_root(survey: Survey) -> str | None:
+    """Return what is mounted at the root of the store itself (``device path``): a filesystem of its own, or a bind mount; else ``None``."""
+    try:
+        with open_root(Path(survey.root)) as root:
+            mount = _mount_of(root)
+            return f"{mount.device} {mount.root}" if mount is not None and mount.point == str(root.path) else None
+    except (OSError, StoreError):
+        return None
+
+
+def _mount_of(directory: Directory) -> Mount | None:
+    """Return the mount of this process's namespace that an open directory lies on. Raises ``OSError``."""
+    number = _mount_id(directory.fd)
     with OWN_TABLE.open("rb") as file:
-        return parse(file.read(TABLE_BYTES)).mounts
+        return next((mount for mount in parse(file.read(TABLE_BYTES)).mounts if mount.id == number), None)
 
 
 def _mount_id(descriptor: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -36,7 +36,7 @@ class Table:
     """What is expected of every fixture of one store kind.
 
     ``family`` is the directory of its damage fixtures, ``engines`` the stores of real engines (``prefix`` is how their names start),
-    ``short`` shortens a subject to what stands in the table.
+    ``short`` shortens a subject to what stands in the table. ``contents`` is what ``--contents`` finds beside the rest, by fixture.
     """
 
     family: str
@@ -44,6 +44,7 @@ class Table:
     damage: Mapping[str, Expected]
     engines: Mapping[str, Expected]
     short: Callable[[str], str] = first_twelve
+    contents: Mapping[str, Expected] = field(default_factory=dict)
 
     def keys(self, report: CheckReport) -> Expected:
         """Return what was found, subjects as in the table."""
@@ -90,6 +91,23 @@ class Suite:
         assert self.table.keys(report) == self.table.engines[engine]
         assert report.exit_code == (4 if self.table.engines[engine] else 0)
         assert self.table.keys(check(root)) == self.table.engines[engine], "after three days every grace period is over"
+
+    def test_with_contents(self, damaged: str, tmp_path: Path) -> None:
+        """The damage inside layers is named too, with nothing beside it, and the store is as it was."""
+        root = unpack(f"{self.table.family}/{damaged}", tmp_path)
+        before = state_of(root)
+        report = check(root, contents=True)
+        assert self.table.keys(report) == self.table.damage[damaged] | self.table.contents.get(damaged, set())
+        assert report.document()["errors"] == []
+        assert state_of(root) == before
+
+    def test_with_contents_of_a_real_engine(self, engine: str, tmp_path: Path) -> None:
+        """What real engines unpacked is as they recorded it, with all their whiteouts, links, owners and placeholders."""
+        need("fixtures")
+        report = check(unpack(engine, tmp_path), min_age=0, contents=True)
+        assert self.table.keys(report) == self.table.engines[engine] | self.table.contents.get(engine, set())
+        (coverage,) = [store["contents"] for store in report.document()["stores"]]
+        assert coverage["compared"] > 0
 
     def test_every_fixture_has_a_row(self) -> None:
         """A new fixture without an expectation is a hole in the table."""

@@ -44,6 +44,10 @@ ENGINES: dict[str, Expected] = {
     },
 }
 
+CONTENTS: dict[str, Expected] = {
+    "04-zero-length-file-in-committed-snapshot": {("zero-length-files", "sha256:13564665651a")},
+}
+
 PLANTED = {
     "extract_snapshot_with_lease": "incomplete-layer",
     "stale_child_link_2": "phantom-child",
@@ -62,7 +66,7 @@ def short(subject: str) -> str:
     return re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1", name)
 
 
-TABLE = Table("containerd", "containerd16-", DAMAGE, ENGINES, short)
+TABLE = Table("containerd", "containerd16-", DAMAGE, ENGINES, short, CONTENTS)
 
 
 class TestContainerd(Suite):

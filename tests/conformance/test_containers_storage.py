@@ -77,6 +77,13 @@ ENGINES: dict[str, Expected] = {
     },
 }
 
+CONTENTS: dict[str, Expected] = {
+    "e14_zero_length_files": {("zero-length-files", "1020241b3e5a")},
+    # one file, two names in two layers: writing through one changed both
+    "e15_crosslayer_hardlink_modified": {("layer-content-modified", "64a10bfe41e5"), ("layer-content-modified", "227a36e9f040")},
+    "e16_symlink_added_in_layer": {("layer-content-modified", "650eff714016")},
+}
+
 PLANTED = {
     "incomplete_layer": {"incomplete-layer"},
     "unreferenced_layer": {"unreferenced-layer"},
@@ -91,7 +98,7 @@ PLANTED = {
 }
 
 
-TABLE = Table("containers-storage", "cs-", DAMAGE, ENGINES)
+TABLE = Table("containers-storage", "cs-", DAMAGE, ENGINES, contents=CONTENTS)
 keys = TABLE.keys
 
 

@@ -12,6 +12,7 @@ from collector.links import LinkKind, LinkState
 from collector.stores import driver_for, find_stores, looked_at
 from collector.stores.containers_storage import DRIVER
 from collector.stores.protocol import LOOK_AGAIN, NOISE, Change, Driver, Meaning, Purpose
+from linktrail.errors import ConfigurationError
 from tests.containers_storage.made import layer_id, short_name, small, survey
 
 ROOT = Path("/store")
@@ -231,7 +232,10 @@ def test_stores_are_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for driver in stores.DRIVERS:
         if driver is not DRIVER:
             monkeypatch.setattr(type(driver), "usual_roots", lambda self: ())  # noqa: ARG005 - the signature of the real one
-    assert find_stores() == ((DRIVER, made.root),)
+    monkeypatch.setattr(stores, "configured_roots", lambda warn: ())  # noqa: ARG005 - the signature of the real one
+    warnings: list[ConfigurationError] = []
+    assert find_stores(warnings.append) == ((DRIVER, made.root),)
+    assert warnings == []
     assert looked_at() == roots
     assert driver_for(made.root) is DRIVER
     assert short_name(0) in {link.subject for link in survey(made.root).of_kind(LinkKind.SHORT_LINK)}

@@ -117,6 +117,7 @@ class Recording:
         deadline = time.monotonic() + seconds
         while not (rows := self.query(sql, **parameters)):
             while not self.process_batches():
+                assert self.process.poll() is None, self.state.log("collect").read_text()
                 assert time.monotonic() < deadline, f"not recorded in {seconds} s: {sql} {parameters}"
                 time.sleep(0.1)
         return rows

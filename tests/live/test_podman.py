@@ -46,8 +46,9 @@ def happened(row: Recorded, done: Done) -> None:
 
 
 def of(rows: list[Recorded], action: str, subject: str, kind: str = "") -> list[Recorded]:
-    """Return the rows of one action about ``subject`` (a layer, image or container id, or a name)."""
-    return [row for row in rows if row.action == action and subject in (row.subject, row.layer_id) and kind in ("", row.link_kind)]
+    """Return the rows of one action about ``subject`` (a layer, image or container id, or a name); mounts come and go at other times."""
+    about = (row for row in rows if subject in (row.subject, row.layer_id) and kind in ("", row.link_kind))
+    return [row for row in about if row.action == action and row.link_kind != "mount"]
 
 
 def test_the_life_of_containers(podman: Podman) -> None:

@@ -12,13 +12,13 @@ Sources: CRI-O internal/storage/runtime.go (the metadata object), server/naming.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from collector.links import NOBODY, Attribution
+from collector.stores.claims import claim
 from collector.stores.containers_storage.records import ContainerRecord, Detail, ImageRecord, LayerRecord
 
 _LAYER_SUFFIX: Final = "-layer"
@@ -84,29 +84,16 @@ def owners(layers: Iterable[LayerRecord], images: Iterable[ImageRecord], contain
 
     of_layer: dict[str, Attribution] = {}
     tops = [(layer, of_image[image.id]) for image in images for layer in (image.layer, *image.mapped_layers)]
-    _claim(of_layer, tops, parents)
+    claim(of_layer, tops, parents)
     for container in containers:  # a writable layer belongs to its container, also where an image claims it
         of_layer[container.layer] = of_container[container.id]
     bases = [(parents.get(container.layer, ""), _image_only(of_container[container.id])) for container in containers]
-    _claim(of_layer, bases, parents)
+    claim(of_layer, bases, parents)
     for layer in layers:
         if layer.id not in of_layer and (named := _by_name(layer.names)) is not NOBODY:
             of_layer[layer.id] = named
     of_layer.pop("", None)
     return Owners(of_layer, of_image, of_container)
-
-
-def _claim(claimed: dict[str, Attribution], tops: list[tuple[str, Attribution]], parents: Mapping[str, str]) -> None:
-    """Walk all chains down in step, nearest first; each layer is claimed once, so a loop of parents ends."""
-    waiting = deque(tops)
-    seen: set[str] = set()
-    while waiting:
-        layer, owner = waiting.popleft()
-        if not layer or layer in seen:
-            continue
-        seen.add(layer)
-        claimed.setdefault(layer, owner)
-        waiting.append((parents.get(layer, ""), owner))
 
 
 def _container(container: ContainerRecord, by_id: Mapping[str, ContainerRecord], images: Mapping[str, Attribution]) -> Attribution:

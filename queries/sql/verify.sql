@@ -1,0 +1,81 @@
+-- title: Is the record whole
+-- question: Do the rows in the lake agree with the batches that the collectors sealed: hash chain, numbering and row counts of every run?
+-- window: record
+-- parameter cluster text: only this cluster
+-- parameter node text: only this node
+-- column verdict: whole, gap (batches are missing, and the record says so), or broken
+-- column node: node
+-- column run: collector run
+-- column first_sealed: the first batch of it had been received then
+-- column last_sealed: the last batch of it had been received then
+-- column batches: number of batches received
+-- column missing_batches: numbers that are missing between the first and the last
+-- column unstated_batches: how many of them no gap of the record speaks of
+-- column chain_breaks: batches whose digest the next one does not name, and contradictions that the processor stated
+-- column rows_stated: rows that the batches held
+-- column rows_found: rows of them that are in the lake
+-- column rows_strange: rows of the run that no batch speaks of
+-- column rows_twice: rows that are stored more than once (views show each once)
+-- column cluster: cluster of the node
+WITH
+kept AS (  -- retention takes whole days; what it carried over its horizon lies in the partition of 1970
+    SELECT min(day) AS first FROM (
+        SELECT day FROM links UNION ALL SELECT day FROM findings UNION ALL SELECT day FROM usage UNION ALL SELECT day FROM coverage
+    )
+    WHERE day <> DATE '1970-01-01'
+),
+batches AS (
+    SELECT cluster, node, run, batch, batch_rows, first_seq, last_seq, batch_digest, previous_digest, observed_at,
+        occurred_after::DATE < (SELECT first FROM kept) AS aged, occurred_after::DATE <= (SELECT first FROM kept) AS early
+    FROM coverage
+    WHERE kind = 'batch' AND day <> DATE '1970-01-01' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    QUALIFY row_number() OVER (PARTITION BY cluster, node, run, batch ORDER BY observed_at) = 1
+),
+chained AS (
+    SELECT *, lag(batch) OVER place AS before, lag(batch_digest) OVER place AS digest_before
+    FROM batches WINDOW place AS (PARTITION BY cluster, node, run ORDER BY batch)
+),
+stated AS (
+    SELECT cluster, node, run, count(DISTINCT (batch, first_seq, last_seq)) FILTER (cause = 'chain-broken') AS contradictions,
+        bool_or(cause IN ('batch-missing', 'batch-undecodable')) AS holes
+    FROM coverage WHERE kind = 'gap' AND cause IN ('chain-broken', 'batch-missing', 'batch-undecodable') GROUP BY ALL
+),
+numbered AS (
+    SELECT cluster, node, run, seq FROM links WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
+    UNION ALL SELECT cluster, node, run, seq FROM findings WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
+    UNION ALL SELECT cluster, node, run, seq FROM usage WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
+    UNION ALL SELECT cluster, node, run, seq FROM coverage WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
+),
+placed AS (
+    SELECT n.cluster, n.node, n.run, n.seq, b.batch, b.aged, b.last_seq
+    FROM numbered AS n
+    ASOF LEFT JOIN batches AS b ON b.cluster = n.cluster AND b.node = n.node AND b.run = n.run AND n.seq >= b.first_seq
+    WHERE ($cluster IS NULL OR n.cluster = $cluster) AND ($node IS NULL OR n.node = $node)
+),
+found AS (
+    SELECT cluster, node, run, count(*) FILTER (batch IS NOT NULL AND seq <= last_seq AND NOT aged) AS known,
+        count(*) FILTER (batch IS NULL OR seq > last_seq) AS strange
+    FROM placed GROUP BY ALL
+),
+twice AS (
+    SELECT node, run, count(*) AS rows FROM lake.repeated GROUP BY ALL
+),
+runs AS (
+    SELECT c.cluster, c.node, c.run, min(c.observed_at) AS first_sealed, max(c.observed_at) AS last_sealed, count(*) AS batches,
+        (coalesce(sum(c.batch - c.before - 1), 0) + CASE WHEN bool_or(c.early) THEN 0 ELSE min(c.batch) END)::BIGINT AS missing,
+        count(*) FILTER (c.before = c.batch - 1 AND c.previous_digest IS DISTINCT FROM c.digest_before) AS breaks,
+        coalesce(sum(c.batch_rows) FILTER (NOT c.aged), 0)::BIGINT AS rows_stated, bool_or(c.aged) AS some_aged
+    FROM chained AS c GROUP BY ALL
+),
+judged AS (
+    SELECT r.*, coalesce(s.contradictions, 0) AS contradictions, CASE WHEN coalesce(s.holes, false) THEN 0 ELSE r.missing END AS unstated,
+        coalesce(f.known, 0) AS known, CASE WHEN r.missing > 0 OR r.some_aged THEN 0 ELSE coalesce(f.strange, 0) END AS strange
+    FROM runs AS r
+    LEFT JOIN stated AS s USING (cluster, node, run)
+    LEFT JOIN found AS f USING (cluster, node, run)
+)
+SELECT CASE WHEN j.breaks + j.contradictions + j.unstated + j.strange > 0 OR j.known <> j.rows_stated THEN 'broken' WHEN j.missing > 0 THEN 'gap' ELSE 'whole' END AS verdict,
+    j.node, j.run, j.first_sealed, j.last_sealed, j.batches, j.missing AS missing_batches, j.unstated AS unstated_batches, j.breaks + j.contradictions AS chain_breaks,
+    j.rows_stated, j.known AS rows_found, j.strange AS rows_strange, coalesce(t.rows, 0) AS rows_twice, j.cluster
+FROM judged AS j LEFT JOIN twice AS t ON t.node = j.node AND t.run = j.run
+ORDER BY list_position(['broken', 'gap', 'whole'], verdict), j.node, j.run

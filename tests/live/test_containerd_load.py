@@ -1,0 +1,106 @@
+"""A thousand readings of a containerd that works: each is one transaction of it, and it does not notice."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from collector.links import LinkKind, Survey
+from collector.stores.containerd import Containerd as Driver
+from linktrail.clock import SystemClock
+from linktrail.errors import StoreUnstableError
+from tests.live.containerd import Containerd, running
+from tests.needs import need
+
+READINGS = 1000
+_META = "io.containerd.metadata.v1.bolt/meta.db"
+_LOAD = """
+set -e
+turn=0
+while [ ! -e {stop} ]; do
+  turn=$((turn + 1))
+  {ctr} snapshots label base first=$turn second=$turn third=$turn
+  {ctr} snapshots prepare step-$turn base
+  {ctr} snapshots commit done-$turn step-$turn
+  {ctr} snapshots rm done-$turn
+  echo $turn
+done
+"""
+
+
+@contextmanager
+def load(engine: Containerd) -> Iterator[subprocess.Popen[bytes]]:
+    """Let ctr change snapshots without a pause; in the end it must not have failed once."""
+    stop = engine.home / "stop"
+    script = _LOAD.format(stop=stop, ctr=" ".join(engine.command()))
+    with (engine.home / "turns").open("wb") as turns, (engine.home / "failures").open("wb") as failures:
+        process = subprocess.Popen(["sh", "-c", script], stdout=turns, stderr=failures)
+        try:
+            yield process
+        finally:
+            stop.touch()
+            code = process.wait(60)
+    assert code == 0, (engine.home / "failures").read_text(encoding="utf-8")
+
+
+def turns_of(engine: Containerd) -> int:
+    """Return how many rounds of load have ended."""
+    return sum(1 for line in (engine.home / "turns").read_text(encoding="ascii").splitlines() if line.isdecimal())
+
+
+def locks_of(pid: int) -> list[str]:
+    """Return the lines of /proc/locks that are of a process, or of nobody that can be named."""
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return [line for line in lines if re.search(rf" {pid} [0-9a-f]+:", line)]
+
+
+def whole(survey: Survey) -> int:
+    """Assert that a survey is one transaction of meta.db, by what one transaction always writes together; return its turn."""
+    base = next(link for link in survey.of_kind(LinkKind.LAYER_RECORD) if link.path == _META and link.detail["name"] == "base")
+    labels = base.detail.get("labels", {})
+    assert labels.get("first") == labels.get("second") == labels.get("third"), labels
+    parents = {(link.target, link.subject) for link in survey.of_kind(LinkKind.PARENT_POINTER) if link.path == _META}
+    children = {(link.subject, link.target) for link in survey.of_kind(LinkKind.CHILD_POINTER) if link.path.startswith(_META)}
+    assert parents == children
+    stored = {(link.target, link.subject) for link in survey.of_kind(LinkKind.PARENT_POINTER) if link.path != _META}
+    index = {(link.subject, link.target) for link in survey.of_kind(LinkKind.CHILD_POINTER) if not link.path.startswith(_META)}
+    assert stored == index
+    return int(labels.get("first", 0))
+
+
+def test_a_thousand_readings_under_load() -> None:
+    """No torn reading is accepted, turns never go back, the daemon loses nothing, and nobody but the daemon holds a lock."""
+    need("containerd")
+    with running() as engine:
+        engine.run("snapshots", "prepare", "base-work")
+        engine.run("snapshots", "commit", "base", "base-work")
+        driver = Driver()
+        seen = [0]
+        unstable = 0
+        with load(engine) as process:
+            while len(seen) <= READINGS:
+                assert process.poll() is None, (engine.home / "failures").read_text(encoding="utf-8")
+                try:
+                    survey = driver.survey(engine.root, clock=SystemClock())
+                except StoreUnstableError:
+                    unstable += 1
+                    continue
+                assert survey.problems == ()
+                seen.append(whole(survey))
+                if len(seen) % 50 == 0:
+                    assert locks_of(os.getpid()) == []
+                    assert locks_of(engine.pid), "the daemon holds the lock on its databases, as ever"
+                    time.sleep(0.05)  # let the load get on where there are few processors
+        assert seen == sorted(seen), "what was read once is not unread later"
+        assert len(set(seen)) >= 5, "the load went on while it was read"
+        assert unstable < READINGS / 10
+        assert turns_of(engine) >= seen[-1]
+        survey = driver.survey(engine.root, clock=SystemClock())
+        names = {link.subject for link in survey.of_kind(LinkKind.LAYER_NAME)}
+        assert names == engine.listed("snapshots")
+        assert "level=error" not in engine.log.read_text(encoding="utf-8")

@@ -1,0 +1,129 @@
+"""Is the record whole: proven on lakes that real spools and the real processor made, and that somebody then tampered with."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import pytest
+
+from collector.spool_reader import SpoolReader
+from linktrail.command import main
+from linktrail.durable import LocalFileSystem
+from queries.answers.verify import Verified, verify
+from tests.processor.scene import Scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    """A run of five batches of different tables."""
+    made = Scene(tmp_path)
+    made.record("links", 1, 2, 3)
+    made.record("coverage", 4)
+    made.record("usage", 5, 6)
+    made.record("findings", 7)
+    made.record("links", 8, 9)
+    return made
+
+
+def checked(scene: Scene) -> tuple[Verified, list[dict[str, Any]]]:
+    """Process what waits, and verify."""
+    scene.processor().drain()
+    answer = verify(scene.lake_path, clock=scene.clock)
+    return answer, answer.rows.to_pylist()
+
+
+def spoil(scene: Scene, table: str, predicate: str) -> None:
+    """Delete rows behind linktrail's back, as any Delta writer could."""
+    deltalake.DeltaTable(scene.lake_path / table).delete(predicate)
+
+
+def test_a_whole_record(scene: Scene) -> None:
+    """Every row of every batch is there, and the chain holds over two runs and two processors."""
+    checked(scene)
+    scene.spool.close()
+    scene.spool = scene.collector()
+    scene.record("links", 10)
+    answer, rows = checked(scene)
+    names = ("verdict", "batches", "rows_stated", "rows_found", "chain_breaks")  # runs of one second are in no order
+    assert sorted(tuple(row[name] for name in names) for row in rows) == [("whole", 1, 1, 1, 0), ("whole", 5, 9, 9, 0)]
+    assert answer.notes == ("2 runs with 10 rows agree with what their collectors sealed.",)
+    assert answer.exit_code != 12
+
+
+@pytest.mark.parametrize(("table", "predicate", "found"), [("links", "seq = 1", 8), ("usage", "seq >= 0", 7), ("coverage", "seq = 3", 8)])
+def test_a_row_that_somebody_removed(scene: Scene, table: str, predicate: str, found: int) -> None:
+    """The counts disagree: broken, exit code 12."""
+    checked(scene)
+    spoil(scene, table, predicate)
+    answer, [row] = checked(scene)
+    assert (row["verdict"], row["rows_stated"], row["rows_found"]) == ("broken", 9, found)
+    assert answer.exit_code == 12
+    assert answer.notes[0].startswith("1 of 1 runs are broken")
+
+
+def test_a_batch_that_somebody_removed(scene: Scene) -> None:
+    """Its rows speak of no batch, its number is missing, and no gap says so."""
+    checked(scene)
+    spoil(scene, "coverage", "kind = 'batch' AND batch = 2")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["missing_batches"], row["unstated_batches"]) == ("broken", 1, 1)
+
+
+def test_a_digest_that_does_not_fit(scene: Scene, tmp_path: Path) -> None:
+    """One batch says another digest of the batch before it."""
+    checked(scene)
+    table = deltalake.DeltaTable(scene.lake_path / "coverage")
+    table.update(updates={"previous_digest": "'0000'"}, predicate="kind = 'batch' AND batch = 3")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["chain_breaks"]) == ("broken", 1)
+    assert tmp_path.is_dir()
+
+
+def test_a_batch_lost_on_the_way_is_a_gap_and_no_break(scene: Scene) -> None:
+    """The record says itself that a batch never arrived: that is honest, not broken."""
+    reader = SpoolReader(scene.path / "spool", filesystem=LocalFileSystem())
+    (scene.path / "spool" / f"{2:016}.batch").unlink()
+    assert len(reader.offsets()) == 4
+    answer, [row] = checked(scene)
+    assert (row["verdict"], row["missing_batches"], row["unstated_batches"], row["rows_stated"]) == ("gap", 1, 0, row["rows_found"])
+    assert answer.exit_code == 3
+
+
+def test_rows_that_no_collector_sealed(scene: Scene) -> None:
+    """Somebody wrote into the lake: the run has rows that no batch speaks of."""
+    checked(scene)
+    table = deltalake.DeltaTable(scene.lake_path / "links")
+    rows = table.to_pyarrow_table().slice(0, 1)
+    forged = rows.set_column(rows.schema.get_field_index("seq"), rows.schema.field("seq"), [[99]])
+    deltalake.write_deltalake(table, forged, mode="append")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["rows_strange"]) == ("broken", 1)
+
+
+def test_the_command(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """For a person a sentence, for a program a document, and the exit code for both."""
+    checked(scene)
+    spoil(scene, "links", "seq = 0")
+    assert main(["verify", "--lake", str(scene.lake_path), "--json"]) == 12
+    document = json.loads(capsys.readouterr().out)
+    assert [row["verdict"] for row in document["rows"]] == ["broken"]
+    assert main(["verify", "--lake", str(scene.lake_path), "--node", "another"]) != 12
+    assert "Nothing to verify" in capsys.readouterr().err
+
+
+def test_old_days_that_retention_took_are_no_break(scene: Scene) -> None:
+    """When the days before some day are gone whole, what is left still verifies."""
+    scene.processor().drain()
+    scene.clock.advance(3 * 86_400)
+    scene.record("links", 20, 21, occurred_after=None, occurred_before=scene.clock.now().wall, observed_at=scene.clock.now().wall)
+    checked(scene)
+    today = datetime.fromtimestamp(scene.clock.now().wall / 1e9, UTC).date().isoformat()
+    for table in ("links", "findings", "usage", "coverage"):
+        spoil(scene, table, f"day < '{today}'")
+    answer, [row] = checked(scene)
+    assert (row["verdict"], row["batches"], row["rows_found"]) == ("whole", 1, 2)
+    assert answer.exit_code != 12
