@@ -203,13 +203,13 @@ def _container_image_missing(look: Examination, container: Container, image: str
 
 def _directory(look: Examination, layer: str) -> str | None:
     """Return the path of the directory of a layer that has no record, if it stands."""
-    place = look.graph.places.get(layer)
+    place = look.graph.places.get(look.stand_ins.get(layer, layer))
     standing = place is not None and place.directory is not None and place.directory.state is LinkState.PRESENT
-    return look.graph.path_of(layer) if standing else None
+    return look.graph.path_of(place.name) if place is not None and standing else None
 
 
 def _links_to(look: Examination, layer: str) -> list[str]:
-    place = look.graph.places.get(layer)
+    place = look.graph.places.get(look.stand_ins.get(layer, layer))
     return [link.subject for link in place.short_links] if place is not None else []
 
 

@@ -64,6 +64,7 @@ class Examination(Knowledge):
         self.found: dict[tuple[str, str], Finding] = {}
         self.withheld: dict[tuple[str, str], Withheld] = {}
         self.spoken_for: set[str] = set()  # places that another finding speaks of: nobody is sent to delete one
+        self.stand_ins: dict[str, str] = {}  # layer whose record is lost -> the place that was its own, as far as other links tell
 
     def report(self, case: Case) -> bool:
         """Make ``case`` a finding, or hold it back; tell whether it was made."""

@@ -26,6 +26,7 @@ _LIMIT: Final = 100
 def records(look: Examination) -> None:
     """Report entries of layerdb that do not say what they stand for, and keep what they may stand for."""
     _named_below(look)
+    _lost_tops(look)
     for path, link in look.graph.metadata.items():
         home = path.rpartition("/")[0]
         if link.state in (LinkState.MALFORMED, LinkState.MISSING) and home.rpartition("/")[0] in (LAYERS, MOUNTS):
@@ -41,6 +42,20 @@ def _named_below(look: Examination) -> None:
                 short_link = graph.short_links.get(part.removeprefix("l/"))
                 if short_link is not None and short_link.layer_id is not None:
                     look.spoken_for.add(short_link.layer_id)
+        if layer.parent is not None and graph.layer(layer.parent) is None and place is not None:
+            below = _first_below(look, place)
+            if below is not None:
+                look.stand_ins.setdefault(layer.parent, below)
+
+
+def _lost_tops(look: Examination) -> None:
+    """Find the directories of tops of images that have no record any more: made on the layer that the image names below."""
+    for link in look.graph.survey.of_kind(LinkKind.IMAGE_LAYER):
+        if link.target is not None and look.graph.layer(link.target) is None:
+            suspects = _made_on(look, {link.detail.get("below")})
+            look.spoken_for.update(suspects)
+            if len(suspects) == 1:
+                look.stand_ins.setdefault(link.target, suspects[0])
 
 
 def _bad_record(look: Examination, link: Link, home: str) -> None:
@@ -73,26 +88,30 @@ def _bad_record(look: Examination, link: Link, home: str) -> None:
 
 def _suspects(look: Examination, layer: Layer | None, name: str) -> list[str]:
     """Return the directories that a record without a directory may mean: unrecorded ones that stand on what it stands on."""
-    graph = look.graph
-    wanted: set[str | None]
     if layer is not None:
-        wanted = {layer.parent}
-    else:
-        tops = {link.layer_id for link in graph.survey.of_kind(LinkKind.PARENT_POINTER) if link.path == f"{MOUNTS}/{name}"}
-        wanted = {parent for top in tops if top and (found := graph.layers.get(top)) for parent in (top, found.parent)} or set()
-    suspects: list[str] = []
-    for place in graph.places.values():
+        return _made_on(look, {layer.parent})
+    tops = [link for link in look.graph.survey.of_kind(LinkKind.PARENT_POINTER) if link.path == f"{MOUNTS}/{name}"]
+    return _made_on(look, {*(link.subject for link in tops), *(link.target for link in tops)} or {None})
+
+
+def _made_on(look: Examination, layers: Collection[str | None]) -> list[str]:
+    """Return the unrecorded directories that were made on one of ``layers`` (``None``: on nothing)."""
+    found: list[str] = []
+    for place in look.graph.places.values():
         if place.layer is None and place.exists:
-            base = _made_on(look, place)
-            if base in wanted or (not wanted and base is not None):
-                suspects.append(place.name)
-    return sorted(suspects)
+            below = _first_below(look, place)
+            known = look.graph.places.get(below) if below is not None else None
+            if (known.layer if known is not None and known.layer is not None else below) in layers:
+                found.append(place.name)
+    return sorted(found)
 
 
-def _made_on(look: Examination, place: Place) -> str | None:
+def _first_below(look: Examination, place: Place) -> str | None:
+    """Return the directory right below ``place``, as its lower file says; ``None``: there is none, or nothing knows its name."""
     lower = place.lowers.get("lower")
-    first = (lower.target or "").split(":")[0] if lower is not None else ""
-    return look.graph.owner_of_name(first.removeprefix("l/")) if first else None
+    name = (lower.target or "").split(":")[0].removeprefix("l/") if lower is not None else ""
+    short_link = look.graph.short_links.get(name)
+    return short_link.layer_id if short_link is not None and short_link.layer_id else look.graph.named_places.get(name)
 
 
 def leaks(look: Examination) -> None:

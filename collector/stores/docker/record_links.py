@@ -129,9 +129,11 @@ def _mount(record: MountRecord, container: ContainerRecord | None, facts: Known)
         yield Link(LinkKind.LAYER_RECORD, layer, record.path, layer, state, layer_id=layer, detail=detail, facts=seen, owner=owner)
         if parent := facts.parents.get(layer):
             yield Link(LinkKind.PARENT_POINTER, layer, record.path, parent, layer_id=layer, owner=owner)
-    if record.mount_id is not None:
+    held = record.mount_id or record.init_id or record.parent  # as much of it as the record still tells
+    if held is not None:
         path = f"{record.path}/{layout.MOUNT_ID}"
-        yield Link(LinkKind.CONTAINER_LAYER, record.container, path, record.mount_id, layer_id=record.mount_id, facts=seen, owner=owner)
+        state = LinkState.PRESENT if held == record.mount_id else LinkState.MALFORMED
+        yield Link(LinkKind.CONTAINER_LAYER, record.container, path, held, state, layer_id=held, facts=seen, owner=owner)
 
 
 def _image(record: ImageRecord, facts: Known) -> Iterator[Link]:
@@ -142,7 +144,8 @@ def _image(record: ImageRecord, facts: Known) -> Iterator[Link]:
     yield Link(LinkKind.IMAGE_RECORD, record.id, record.path, state=state, detail=detail, facts=seen, owner=owner)
     if record.layers:
         top = record.layers[-1]
-        yield Link(LinkKind.IMAGE_LAYER, record.id, record.path, top, layer_id=top, owner=owner)
+        detail = {"below": record.layers[-2]} if len(record.layers) > 1 else {}
+        yield Link(LinkKind.IMAGE_LAYER, record.id, record.path, top, layer_id=top, detail=detail, owner=owner)
 
 
 def _container(record: ContainerRecord, facts: Known) -> Iterator[Link]:

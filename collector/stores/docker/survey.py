@@ -152,9 +152,10 @@ def _part_links(facts: Known, parts: Mapping[str, Part]) -> Iterator[Link]:
 
 def _missing(facts: Known, parts: Mapping[str, Part]) -> Iterator[Link]:
     """Yield the tables that are not there although what they should name is; a fresh root has none of them."""
-    directories = sum(_is_layer_path(path) for path in parts)
+    unrecorded = sum(_is_layer_path(path) and path.rpartition("/")[2] not in facts.places for path in parts)
+    stacked = sum(bool(record.layers) for record in facts.records.all_images())
     expected = {
-        layout.LAYERS: directories if not facts.cache.snapshots else 0,
+        layout.LAYERS: unrecorded or stacked,
         layout.MOUNTS: len([record for record in facts.records.all_containers() if record.ours and not record.going]),
         layout.IMAGES: len(facts.records.names.images),
         layout.REPOSITORIES: len(facts.records.images),
