@@ -50,12 +50,14 @@ _HAND_OVER_SECONDS: Final = 20.0
 class Membership:
     """How partitions are shared: ``group`` (empty: none), or ``partitions`` of one's own (``None``: all).
 
-    ``session_seconds``: after so long without a sign of life a member's partitions go to others.
+    ``session_seconds``: after so long without a sign of life a member's partitions go to others. ``request_seconds``: after so long
+    without an answer a broker is asked again.
     """
 
     group: str = ""
     partitions: tuple[int, ...] | None = None
     session_seconds: float = 45.0
+    request_seconds: float = 20.0
 
 
 class KafkaFeed:
@@ -360,6 +362,7 @@ def _consumer(options: Mapping[str, Any], membership: Membership) -> Any:  # noq
         allow_auto_create_topics=False,
         check_crcs=True,
         partition_assignment_strategy=(RangePartitionAssignor,),
+        request_timeout_ms=round(membership.request_seconds * 1000),
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=min(3_000, session_ms // 3),
         max_poll_interval_ms=max(300_000, session_ms),

@@ -86,6 +86,11 @@ class Processor:
         return sum(self.positions.values())
 
     @property
+    def waiting(self) -> int:
+        """How many rows wait for a commit, those of ``coverage`` that the processor adds left out."""
+        return sum(receiver.pending.rows for receiver in self._receivers or () if receiver.pending is not None)
+
+    @property
     def held(self) -> NewerSchemaError | None:
         """Why a source is held, if one is."""
         return next((receiver.held for receiver in self._receivers or () if receiver.held), None)

@@ -75,7 +75,7 @@ class Node:
         self.path.mkdir(parents=True)
         (self.path / "server.properties").write_text(self._properties(voters), encoding="ascii")
         self._run_tool(
-            "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(self.path / "server.properties"), *self._users()
+            "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config", str(self.path / "server.properties"), *self._users()
         )
 
     def _users(self) -> tuple[str, ...]:

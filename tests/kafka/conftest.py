@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import uuid
@@ -17,6 +18,7 @@ from linktrail.broker import Connection
 from tests.kafka.broker import Node, start_nodes
 from tests.kafka.certificates import make_certificates
 from tests.kafka.distribution import UnavailableError, classpath
+from tests.kafka.proxy import Proxy
 from tests.needs import in_ci
 
 TopicMaker = Callable[..., Connection]
@@ -55,6 +57,18 @@ def own_node(tmp_path: Path) -> Iterator[Node]:
     [started] = start_nodes(tmp_path / "kafka", 1)
     yield started
     started.stop()
+
+
+@pytest.fixture
+def proxy(node: Node) -> Iterator[Proxy]:
+    """The fault proxy before the shared node; ``through`` gives the connection that leads over it."""
+    with Proxy(node.proxy_port, node.ports["PROXIED"]) as opened:
+        yield opened
+
+
+def through(connection: Connection, node: Node) -> Connection:
+    """Return ``connection`` by way of the proxy."""
+    return dataclasses.replace(connection, brokers=(node.proxied,))
 
 
 @dataclass(frozen=True, slots=True)

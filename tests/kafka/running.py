@@ -21,6 +21,7 @@ from processor.pipeline import FlushPolicy, Processor
 from tests.kafka.history import Issuer, check, find
 
 EAGER = FlushPolicy(urgent_seconds=0.2, idle_seconds=0.2, poll_seconds=0.05, finish_seconds=5)
+IMPATIENT = Membership(request_seconds=3.0)
 QUICK = Window(request_seconds=2.0, stall_seconds=5.0)
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
-import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,50 +13,11 @@ from linktrail.durable import LocalFileSystem
 from processor.lake import Lake
 from processor.pipeline import Processor
 from processor.spool_intake import SpoolIntake
+from tests.faults.lives import Life
 from tests.faults.rows import MAKERS, NUMBER_COLUMN
 from tests.processor.workers import collect, process
 
 _BLOCK = 1_000_000
-_PROCESSES = multiprocessing.get_context("forkserver")  # each life costs a fork, not the start of an interpreter
-_PROCESSES.set_forkserver_preload(["tests.processor.workers"])
-
-
-class Life:
-    """One life of a worker."""
-
-    def __init__(self, work: Callable[..., None], *arguments: Any) -> None:
-        """Start it."""
-        self.said, theirs = _PROCESSES.Pipe(duplex=False)
-        self.last: int | None = None
-        self.process = _PROCESSES.Process(target=work, args=(*arguments, theirs), daemon=True)
-        self.process.start()
-        theirs.close()
-
-    def hear(self, seconds: float) -> None:
-        """Take in what it says for so long."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0 and self.process.is_alive():
-            _hear(self.said, self, left)
-
-    def kill(self) -> int | None:
-        """Kill it where it is; return the last thing it said."""
-        assert self.process.is_alive(), "it ended by itself"
-        self.process.kill()
-        self.process.join()
-        while _hear(self.said, self, 0):
-            pass
-        self.said.close()
-        return self.last
-
-
-def _hear(connection: Connection, life: Life, seconds: float) -> bool:
-    try:
-        if not connection.poll(seconds):
-            return False
-        life.last = connection.recv()
-    except EOFError:
-        return False
-    return True
 
 
 @pytest.mark.timeout(3600)

@@ -1,0 +1,71 @@
+"""A network that misbehaves between shipper, broker and processor: everything issued arrives once, by itself, afterwards."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.broker import Node
+from tests.kafka.conftest import new_topics, through
+from tests.kafka.history import Issuer, check, find, read_all
+from tests.kafka.proxy import Proxy
+from tests.kafka.running import IMPATIENT, settle, shipping, until, working
+
+FAULTS = ("delay", "blackhole", "answers lost", "half-close", "reset", "refuse")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_shipper_gets_through_once_the_network_does(tmp_path: Path, node: Node, proxy: Proxy, fault: str) -> None:
+    """The fault comes in the middle of shipping, with records on their way, and goes again."""
+    connection = new_topics(node.address)
+    issuer = Issuer(tmp_path / "spool")
+    issuer.issue(10)
+    with shipping(issuer.path, through(connection, node)) as at_work:
+        until(lambda: issuer.spool.acknowledged() == 10)
+        proxy.mode = fault
+        issuer.issue(30)
+        time.sleep(1.5)
+        issuer.issue(30)
+        proxy.mode = "pass"
+        until(lambda: issuer.spool.acknowledged() == 70, 40, f"all is acknowledged: {at_work.status}")
+        until(lambda: at_work.status.ready)
+    settle(tmp_path / "lake", connection, issuer)
+    offsets = [headers["ce_id"] for headers in (dict(record.headers) for record in read_all(connection, connection.settings.topic))]
+    first_seen = sorted(set(offsets), key=offsets.index)
+    assert first_seen == sorted(first_seen, key=lambda name: int(name.split(b"/")[1])), "no batch overtakes an earlier one"
+
+
+def test_a_broker_that_never_answers_is_noticed(tmp_path: Path, node: Node, proxy: Proxy) -> None:
+    """Connections stay open and nothing comes back: the shipper says so, and replaces its producer until something does."""
+    connection = new_topics(node.address)
+    issuer = Issuer(tmp_path / "spool")
+    issuer.issue(1)
+    with shipping(issuer.path, through(connection, node)) as at_work:
+        until(lambda: issuer.spool.acknowledged() == 1)
+        proxy.mode = "blackhole"
+        issuer.issue(5)
+        until(lambda: at_work.status.trouble is not None, 20, "trouble is told")
+        assert not at_work.status.ready
+        assert at_work.status.failures["BrokerError"] >= 1
+        proxy.mode = "pass"
+        until(lambda: issuer.spool.acknowledged() == 6, 40)
+        assert at_work.status.producers >= 2
+    settle(tmp_path / "lake", connection, issuer)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_processor_gets_through_once_the_network_does(tmp_path: Path, node: Node, proxy: Proxy, fault: str) -> None:
+    """The fault comes in the middle of reading; the processor goes on from the lake's position afterwards."""
+    connection = new_topics(node.address, 2)
+    issuers = [Issuer(tmp_path / f"spool-{number}", node=f"node-{number}") for number in range(3)]
+    with working(tmp_path / "lake", through(connection, node), IMPATIENT) as at_work:
+        for rounds in range(3):
+            proxy.mode = fault if rounds == 1 else "pass"
+            for issuer in issuers:
+                issuer.issue(8)
+                with shipping(issuer.path, connection):
+                    until(lambda issuer=issuer: issuer.spool.acknowledged() == issuer.spool.next_offset)  # type: ignore[misc] # bound now
+        until(lambda: at_work.processor.position == 72, 60, f"all is committed: {at_work.processor.trouble}")
+    check(find(tmp_path / "lake", connection), *issuers)
