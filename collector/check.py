@@ -24,6 +24,7 @@ from collector.second_look import Terms, look
 from collector.stores import driver_for, identity_of, is_of_this_machine
 from collector.stores.containers_storage import additional_stores as configured_stores
 from collector.stores.protocol import Driver, Progress, no_progress
+from collector.whose import whose
 from linktrail.clock import Clock, iso
 from linktrail.errors import (
     EXIT_FINDINGS,
@@ -101,13 +102,16 @@ class CheckReport:
             return LinktrailError.exit_code
         return EXIT_FINDINGS if any(store.diagnosis.findings for store in self.stores) else EXIT_OK
 
-    def document(self) -> dict[str, Any]:
-        """Return the document that ``--json`` prints (DESIGN section 3), JSON-able as it is."""
+    def document(self, *, owners: bool = False) -> dict[str, Any]:
+        """Return the document that ``--json`` prints (DESIGN section 3), JSON-able as it is; with ``owners``, every layer's too."""
         withheld = self.withheld
         due = min((item.until for item in withheld if item.until is not None), default=None)
         return {
             "schema": DOCUMENT_VERSION,
-            "stores": [store.document() for store in self.stores],
+            "stores": [
+                {**store.document(), **({"whose": [row.document() for row in whose(store.survey)]} if owners else {})}
+                for store in self.stores
+            ],
             "findings": [finding.document(store.survey.root) for store, finding in self.findings],
             "withheld": {"count": len(withheld), "codes": dict(Counter(item.code for item in withheld)), "next_due": iso(due)},
             "errors": [error.document() for error in self.errors],

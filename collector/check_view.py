@@ -19,6 +19,7 @@ from rich.text import Text
 from collector.check import CheckReport, StoreReport
 from collector.findings import Finding
 from collector.stores.protocol import Progress, no_progress
+from collector.whose import whose
 from linktrail.clock import iso
 from linktrail.sizes import human_bytes
 from linktrail.text import printable
@@ -27,8 +28,8 @@ _STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "
 _NO_TERMINAL: Final = 1000  # columns: nobody wraps a file
 
 
-def render(report: CheckReport, stream: TextIO) -> None:
-    """Write ``report`` to ``stream`` for a person."""
+def render(report: CheckReport, stream: TextIO, *, owners: bool = False) -> None:
+    """Write ``report`` to ``stream`` for a person; with ``owners``, a table of whose every layer is."""
     console = Console(file=stream, highlight=False, markup=False, emoji=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = _NO_TERMINAL
@@ -37,6 +38,9 @@ def render(report: CheckReport, stream: TextIO) -> None:
         if said := store.mounts.off or store.mounts.partly:
             what = "not looked at" if store.mounts.off else "not all seen"
             console.print(Text(f"mounts and open files of {printable(store.survey.root)}: {what} ({printable(said)})", style="dim"))
+    for store in report.stores if owners else ():
+        console.print()
+        console.print(_owners(store))
     for store, finding in report.findings:
         console.print()
         for line in _finding(store, finding):
@@ -79,6 +83,21 @@ def _stores(report: CheckReport) -> Table:
         root = printable(store.survey.root) + (" (read-only)" if store.survey.read_only else "")
         numbers = [str(entry[name]) for name in ("layers", "images", "containers", "findings")]
         table.add_row(Text(root), Text(store.survey.kind.value), *numbers)
+    return table
+
+
+def _owners(store: StoreReport) -> Table:
+    """Whose every layer is; in brackets the image that a layer belongs to without being in its chain (made for it, or on top of it)."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("directory", "layer", "images", "containers", "pods"):
+        table.add_column(name, overflow="fold")
+    for row in whose(store.survey):
+        images = [name for names in row.images.values() for name in names] or list(row.images)
+        if not images and row.owner.container_image_name:
+            images = [f"({row.owner.container_image_name})"]
+        directory = f"{row.directory or '-'}{' (gone)' if row.directory and not row.path else ''}"
+        cells = (directory, row.layer or "(no record)", *map(" ".join, (images, [node.id for node in row.containers], row.pods)))
+        table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 
 

@@ -58,6 +58,7 @@ def check(
     all_links: Annotated[
         bool, typer.Option("--all-links", help="Implies --contents: also name links that were shipped leading nowhere or out of the root.")
     ] = False,
+    owners: Annotated[bool, typer.Option("--whose", help="Also list every layer with its directory, images, containers and pods.")] = False,
     min_age: MinimumAge = None,
     additional_store: AdditionalStores = None,
     proc: ProcOption = None,
@@ -84,9 +85,9 @@ def check(
             proc=proc,
         )
     if as_json:
-        sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(report.document(owners=owners), indent=1) + "\n")
     else:
-        render(report, sys.stdout)
+        render(report, sys.stdout, owners=owners)
     return report.exit_code
 
 

@@ -87,8 +87,7 @@ class Finding:
 
     def attribution(self) -> dict[str, str]:
         """Return what is known of the owner, by column name."""
-        pairs = ((name, getattr(self.owner, name)) for name in Attribution.__dataclass_fields__)
-        return {name: value for name, value in pairs if value is not None}
+        return self.owner.known()
 
     def evidence_json(self) -> str:
         """Return the evidence as the one canonical JSON object that stands in the lake."""

@@ -84,6 +84,11 @@ class Attribution:
     container_image_name: str | None = None
     container_image_id: str | None = None
 
+    def known(self) -> dict[str, str]:
+        """Return what is known, by column name."""
+        pairs = ((name, getattr(self, name)) for name in self.__dataclass_fields__)
+        return {name: value for name, value in pairs if value is not None}
+
 
 NOBODY: Final = Attribution()
 _NO_DETAIL: Final[Mapping[str, Any]] = MappingProxyType({})
