@@ -3,9 +3,16 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from collector.links import LinkKind
+from collector.settings import Settings
 from collector.stores.containers_storage import DRIVER
-from tests.containers_storage.made import Made, survey
+from collector.stores.containers_storage.layout import LAYERS_JSON
+from collector.stores.containers_storage.records import Table, read_table
+from tests.containers_storage.made import CREATED, Made, survey, write_json
+from tests.recorder.support import spool_rows
+from tests.recorder.test_program import Running
 
 
 def test_two_thousand_layers_take_less_than_two_seconds(tmp_path: Path) -> None:
@@ -27,3 +34,31 @@ def test_two_thousand_layers_take_less_than_two_seconds(tmp_path: Path) -> None:
     began = time.process_time()
     assert len(DRIVER.watch_plan(made.root).items) > 2000
     assert time.process_time() - began < 1
+
+
+def test_a_burst_of_writes_is_parsed_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 layers in layers.json, rewritten eight times in a second under a recorder with its own settings: two parses, all recorded."""
+    made = Made(tmp_path / "s")
+    top = made.chain(2)[-1]
+    made.image("localhost/app:1", top)
+    made.layers += [{"id": f"{number:064x}", "created": CREATED, "flags": {"incomplete": True}} for number in range(10_000)]
+    made.save()
+    parsed: list[str] = []
+
+    def counting(path: str, data: bytes) -> Table:
+        parsed.append(path)
+        return read_table(path, data)
+
+    monkeypatch.setattr("collector.stores.containers_storage.metadata.read_table", counting)
+    program = Running(made.root, tmp_path / "state", settings=Settings(min_age=1e9))
+    program.wait(60)
+    assert parsed.count(LAYERS_JSON) == 1
+    for number in range(8):
+        made.layers[-1]["names"] = [f"written {number}"]
+        write_json(made.root / LAYERS_JSON, made.layers)
+        time.sleep(0.125 if number < 7 else 0)
+    program.wait(60)
+    program.stop()
+    assert parsed.count(LAYERS_JSON) in (2, 3), "one for the baseline, one or two for the burst"
+    names = [row["subject"] for table, row in spool_rows(tmp_path / "state/spool") if table == "links" and row["link_kind"] == "layer_name"]
+    assert names[-1] == "written 7"

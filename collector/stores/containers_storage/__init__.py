@@ -15,6 +15,7 @@ from typing import Final
 from collector.links import StoreKind, Survey
 from collector.safe import open_root
 from collector.stores.containers_storage.additional import additional_stores, usual_roots
+from collector.stores.containers_storage.metadata import Remembered
 from collector.stores.containers_storage.survey import is_store, read_store
 from collector.stores.containers_storage.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
@@ -25,9 +26,13 @@ __all__ = ["DRIVER", "ContainersStorage", "additional_stores"]
 
 
 class ContainersStorage:
-    """The driver; see ``collector.stores.protocol.Driver``. It holds no state."""
+    """The driver; see ``collector.stores.protocol.Driver``. It remembers what it parsed, so that unchanged files are not parsed again."""
 
     kind = StoreKind.CONTAINERS_STORAGE
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._remembered = Remembered()
 
     def detect(self, root: Path) -> bool:
         """Tell whether ``root`` holds metadata of the overlay driver of containers/storage. Never raises."""
@@ -55,7 +60,7 @@ class ContainersStorage:
         read_only: bool = False,
     ) -> Survey:
         """Read the whole graph; see ``survey.read_store`` for the two arguments that this kind has on top of the protocol."""
-        return read_store(root, clock=clock, progress=progress, additional=additional, read_only=read_only)
+        return read_store(root, clock=clock, progress=progress, additional=additional, read_only=read_only, remembered=self._remembered)
 
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""

@@ -26,7 +26,7 @@ from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.agreement import contradictions, paths_of
 from collector.stores.containers_storage.attribution import Owners, owners
 from collector.stores.containers_storage.data_files import read_data
-from collector.stores.containers_storage.metadata import Metadata, read_metadata
+from collector.stores.containers_storage.metadata import Metadata, Remembered, read_metadata, wait_for_calm
 from collector.stores.containers_storage.overlay import read_overlay
 from collector.stores.containers_storage.record_links import record_links
 from collector.stores.overlay.parts import EVERYTHING, Part, Wanted
@@ -55,17 +55,28 @@ def is_store(root: Directory) -> bool:
     return False
 
 
-def read_store(root: Path, *, clock: Clock, progress: Progress, additional: Iterable[Path] = (), read_only: bool = False) -> Survey:
+def read_store(
+    root: Path,
+    *,
+    clock: Clock,
+    progress: Progress,
+    additional: Iterable[Path] = (),
+    read_only: bool = False,
+    remembered: Remembered | None = None,
+) -> Survey:
     """Read the store at ``root``.
 
     ``additional`` are the roots of the read-only image stores that this one is configured with (named, not read);
-    ``read_only`` marks the survey as one of such a store. Raises ``NoStoreError``, ``StoreUnreadableError`` or
+    ``read_only`` marks the survey as one of such a store; ``remembered`` spares parsing what did not change since the last one.
+    Raises ``NoStoreError``, ``StoreUnreadableError`` or
     ``StoreUnstableError``; damage inside is data.
     """
     started = clock.now().wall
     with open_root(root) as opened:
         _require_store(opened, root, "no overlay-layers, overlay-images or overlay-containers with metadata in it")
-        metadata, parts = _settled(opened, root, progress)
+        metadata, parts = _settled(opened, root, clock, progress, None if remembered is None else remembered.of(opened))
+        if remembered is not None:
+            remembered.keep(opened, metadata)
         if opened.gone():
             raise NoStoreError(root=root, what="it was removed while it was read")
         _require_store(opened, root, "its metadata was removed while it was read")
@@ -84,11 +95,12 @@ def read_store(root: Path, *, clock: Clock, progress: Progress, additional: Iter
     )
 
 
-def _settled(opened: Root, root: Path, progress: Progress) -> tuple[Metadata, dict[str, Part]]:
-    metadata = read_metadata(opened)
+def _settled(opened: Root, root: Path, clock: Clock, progress: Progress, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:
+    metadata = read_metadata(opened, clock, earlier)
     parts = _read_parts(opened, metadata, EVERYTHING, progress)
     for _ in range(ROUNDS):
-        now = read_metadata(opened, metadata)
+        wait_for_calm(opened, metadata, clock)
+        now = read_metadata(opened, clock, metadata)
         if now is metadata:
             return metadata, parts
         changed = now.changed_since(metadata)
