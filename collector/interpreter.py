@@ -2,6 +2,8 @@
 
 * A thread that computes gives way after ``SWITCH_SECONDS`` (Python's default of 5 ms is, at half a million changes a second, 2,500
   changes in a queue of 16,384 for each of the few times that a read needs the interpreter).
+* Memory that was used once and is free goes back to the system (``give_back``): one heap for all threads, and Arrow's buffers on it,
+  so that what a first reading or a burst took does not stay resident for ever. A C library other than glibc decides for itself.
 * Garbage is looked for once in ``YOUNG`` new containers, not every 700: reference counts free nearly everything here, while a burst
   makes hundreds of thousands of changes that all live. What is there when recording starts is never looked at again.
 
@@ -10,17 +12,31 @@ These settings are the process's, so only a program makes them, never a library.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import sys
 from typing import Final
 
+import pyarrow as pa
+
 SWITCH_SECONDS: Final = 0.001
 YOUNG: Final = 50_000
+_M_ARENA_MAX: Final = -8
+_libc = ctypes.CDLL(None)
 
 
 def set_for_recording() -> None:
     """Set this process's interpreter; twice is no harm."""
+    if hasattr(_libc, "mallopt"):
+        _libc.mallopt(_M_ARENA_MAX, 1)
+        pa.set_memory_pool(pa.system_memory_pool())
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     gc.collect()
     gc.freeze()
+
+
+def give_back() -> None:
+    """Return free memory to the system; a few milliseconds."""
+    if hasattr(_libc, "malloc_trim"):
+        _libc.malloc_trim(0)

@@ -17,8 +17,6 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import Final, NamedTuple
 
-import psutil
-
 from collector.measure import Tally, Walk
 
 COMMAND: Final = "import sys; from collector.measure_worker import main; main(int(sys.argv[1]), float(sys.argv[2]))"
@@ -104,6 +102,8 @@ def _counted(part: Part, top: int, not_after: int, pace: Pace) -> Done:
 
 def main(descriptor: int, rate: float) -> None:
     """Serve on the socket ``descriptor`` until the parent closes its end."""
+    import psutil  # noqa: PLC0415 - the parent imports the messages, and has no use for it
+
     os.nice(19)
     psutil.Process().ionice(psutil.IOPRIO_CLASS_IDLE)
     with contextlib.suppress(EOFError, ConnectionError):

@@ -47,6 +47,9 @@ class Measurer(Protocol):
     def begin(self, directory: int, name: str, *, not_after: int) -> Measurement:
         """Begin to measure the tree ``name`` in the open ``directory``; see ``collector.measure.measure``. Raises ``OSError``."""
 
+    def attend(self) -> None:
+        """Look after what is under way, and let go of what is not needed: to be called now and then."""
+
     def close(self) -> None:
         """End what is under way."""
 
@@ -65,6 +68,9 @@ class InProcess:
     def begin(self, directory: int, name: str, *, not_after: int) -> Measurement:
         """Measure. Raises ``OSError``."""
         return _Known(measure(name, directory=directory, not_after=not_after))
+
+    def attend(self) -> None:
+        """Nothing is under way."""
 
     def close(self) -> None:
         """Nothing is under way."""

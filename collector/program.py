@@ -11,15 +11,15 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from collector.barrier import Barrier
-from collector.interpreter import set_for_recording
+from collector.interpreter import give_back, set_for_recording
 from collector.ledger import Ledger
-from collector.links import LinkKind
+from collector.links import LinkKind, Survey
 from collector.live import Status, StoreStatus, write_status
 from collector.measuring import InProcess, Measurer, Workers
 from collector.mounts.machine import Machine, usual_proc
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 STEP_SECONDS: Final = 0.5
 _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
+_TRIM_INTERVAL: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +186,9 @@ class _Collector:
             measurer=self._measurer,
         )
         self._pace = Pace(settings.status_interval)
+        self._trims = Pace(_TRIM_INTERVAL)
         self._counted = (0, self._started)
+        self._surveys: dict[str, tuple[Survey, Mapping[LinkKind, int]]] = {}  # the last reading of each store, and its links by kind
 
     def run(self, stopping: threading.Event) -> None:
         """Record until ``stopping`` is set. Raises ``SpoolError``, after which only what was sealed before is certain."""
@@ -198,11 +201,22 @@ class _Collector:
                 now = self._clock.now()
                 if self._pace.due(now):
                     self._say(now, "recording")
+                if self._trims.due(now):
+                    give_back()
             self._recorder.stop()
             self._say(self._clock.now(), "stopped")
         finally:
             self._watcher.stop()
             self._measurer.close()
+
+    def _kinds(self, store: StoreRecorder) -> Mapping[LinkKind, int]:
+        """Count the links of the last reading, once a reading."""
+        name, survey = store.source.name, store.survey
+        if survey is None:
+            return {}
+        if name not in self._surveys or self._surveys[name][0] is not survey:
+            self._surveys[name] = (survey, Counter(link.kind for link in survey.links.values()))
+        return self._surveys[name][1]
 
     def _say(self, now: Instant, state: str) -> None:
         """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""
@@ -230,7 +244,7 @@ class _Collector:
             spool_acknowledged=spool.acknowledged(),
             spool_full=recorder.outbox.full,
             trouble=recorder.trouble or next((store.findings.trouble for store in recorder.stores if store.findings.trouble), None),
-            stores=tuple(_store_status(store) for store in recorder.stores),
+            stores=tuple(_store_status(store, self._kinds(store)) for store in recorder.stores),
             shipping=asdict(self._shipping.status) if self._shipping is not None else None,
         )
         try:
@@ -239,16 +253,15 @@ class _Collector:
             recorder.trouble = f"the status cannot be written: {error.strerror or error}"
 
 
-def _store_status(store: StoreRecorder) -> StoreStatus:
+def _store_status(store: StoreRecorder, counts: Mapping[LinkKind, int]) -> StoreStatus:
     memory = store.memory
-    counts = Counter(link.kind for link in store.survey.links.values()) if store.survey is not None else Counter()
     return StoreStatus(
         root=store.source.name,
         kind=store.source.kind.value,
         links=len(memory.links),
-        layers=counts[LinkKind.LAYER_RECORD],
-        images=counts[LinkKind.IMAGE_RECORD],
-        containers=counts[LinkKind.CONTAINER_RECORD],
+        layers=counts.get(LinkKind.LAYER_RECORD, 0),
+        images=counts.get(LinkKind.IMAGE_RECORD, 0),
+        containers=counts.get(LinkKind.CONTAINER_RECORD, 0),
         changes=store.changes,
         events=store.events,
         gaps=store.statements.gaps,

@@ -79,6 +79,7 @@ class Recorder:
         tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer)
         self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
         self._machine = machine
+        self._measurer = measurer
         self._watcher = watcher
         self._barrier = barrier
         self._spool = spool
@@ -89,6 +90,7 @@ class Recorder:
         self._beats = Pace(settings.heartbeat, self._last.monotonic + round(settings.heartbeat * NANOSECONDS))
         self._seals = Pace(settings.seal_interval)
         self._checkpoints = Pace(settings.checkpoint_interval)
+        self._remembered = -1  # up to which batch the last checkpoint knows
         self._turn = 0
         self.trouble: str | None = None  # what does not work now, though nothing is lost
 
@@ -238,6 +240,8 @@ class Recorder:
         now = self._clock.now().monotonic
         if any(store.due_at() <= now for store in self.stores):
             return
+        if self._measurer is not None:
+            self._measurer.attend()
         self._turn = (self._turn + 1) % len(self.stores)
         self.stores[self._turn].findings.sample()
 
@@ -246,7 +250,8 @@ class Recorder:
         if self._beats.due(now):
             for store in self.stores:
                 store.beat(now)
-        if self.outbox.urgent or self._seals.due(now):
+        waiting = self.outbox.pending or self.outbox.full
+        if self.outbox.urgent or (waiting and self._seals.due(now)):  # at once after a silence, then at that pace
             self._seal()
         if self._checkpoints.due(now):
             self.checkpoint()
@@ -268,7 +273,8 @@ class Recorder:
     def checkpoint(self) -> None:
         """Seal, and remember what is sealed; not while rows wait, for the ledger then knows more than the spool. Raises ``SpoolError``."""
         self._seal()
-        if not self.outbox.pending:
+        if not self.outbox.pending and (self._spool.next_offset != self._remembered or self.trouble is not None):
+            self._remembered = self._spool.next_offset
             self._ledger.last_run = self._spool.run
             self._save(lambda: self._ledger.checkpoint(self._spool.next_offset))
         self._trim()

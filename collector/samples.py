@@ -109,6 +109,7 @@ class Sampler:
         self._interval = round(interval * NANOSECONDS)
         self._rate = entries_per_second
         self._targets: dict[str, Target] = {}
+        self._open: dict[str, Target] = {}  # those that may ever be due, as far as known
         self._measured_at: dict[str, int] = {}  # by path, monotonic ns
         self._told_at: dict[str, int] = {}
         self._complete: set[str] = set()  # paths measured since they can no longer grow
@@ -125,6 +126,7 @@ class Sampler:
         self._held.clear()
         self._doubted &= self._targets.keys()
         self._complete &= {path for path, target in self._targets.items() if not target.grows}
+        self._open = dict(self._targets)
 
     def by_path(self) -> dict[str, Size]:
         """Return the known sizes by path, as diagnosis asks for them."""
@@ -142,6 +144,8 @@ class Sampler:
 
     def unknown(self, path: str) -> bool:
         """Tell whether ``path`` was not measured yet, nor tried in vain."""
+        if self._under_way is not None and self._under_way.target.path == path:
+            return True
         target = self._targets.get(path)
         known = path in self._held if target is None else target.subject in self._sizes
         return path in self._doubted or (not known and path not in self._measured_at)
@@ -174,6 +178,7 @@ class Sampler:
             work.ask_at = finished.monotonic + min(max(passed // 4, _ASK_FIRST_NS), _ASK_LAST_NS)
             return None
         self._under_way = None
+        self._doubted.discard(work.target.path)
         if isinstance(outcome, OSError):
             self._failed(work.target, outcome, finished)
             return None
@@ -190,7 +195,6 @@ class Sampler:
             return
         target = chosen[1]
         self._measured_at[target.path] = started.monotonic
-        self._doubted.discard(target.path)
         if not target.grows:
             self._complete.add(target.path)
         parent, _, name = target.path.rpartition("/")
@@ -199,6 +203,7 @@ class Sampler:
                 facts = directory.stat(name)
                 measurement = self._measurer.begin(directory.fd, name, not_after=started.wall)
         except (OSError, LinktrailError):  # gone or unreadable: the survey says so
+            self._doubted.discard(target.path)
             return
         self._under_way = _UnderWay(target, (facts.st_dev, facts.st_ino), measurement, started, started.monotonic)
 
@@ -211,6 +216,8 @@ class Sampler:
     def _forget(self, target: Target) -> None:
         self._measured_at.pop(target.path, None)
         self._complete.discard(target.path)
+        if target.path in self._targets:
+            self._open[target.path] = self._targets[target.path]
 
     def _current(self, work: _UnderWay) -> Target | None:
         """Return what was measured as it is known now; ``None`` when it became something else, or another directory stands there."""
@@ -245,17 +252,20 @@ class Sampler:
             if self.unknown(path):
                 return 0, self._targets.get(path) or Target(path, path, "", grows=True, recorded_bytes=None, owner=NOBODY)
         best: tuple[int, Target] | None = None
-        for path, target in self._targets.items():
+        done: list[str] = []
+        for path, target in self._open.items():
             measured = self._measured_at.get(path)
-            if measured is None:
-                if target.grows or target.subject not in self._sizes:
-                    return 0, target
-                continue  # an earlier run measured it, and it cannot have changed
-            if not target.grows and path in self._complete:
+            if measured is None and (target.grows or target.subject not in self._sizes):
+                best = 0, target
+                break
+            if not target.grows and (measured is None or path in self._complete):
+                done.append(path)  # measured, perhaps by an earlier run, and it cannot have changed since
                 continue
-            due = measured + self._interval if target.grows else 0
+            due = measured + self._interval if measured is not None and target.grows else 0
             if best is None or due < best[0]:
                 best = due, target
+        for path in done:
+            del self._open[path]
         return best
 
 

@@ -84,7 +84,8 @@ class InotifyWatcher(Engine):
                 step = known[key] = (held.path, *action)
             path, word, is_directory = step
             changes.append(new(Change, (path, names[padded], word, is_directory, cookie, None, None, None)))
-        return [*told.reports, *self._batch(told.changes, raw), *self._unmounted(told.unmounted, raw)]
+        unmounted = self._unmounted(told.unmounted, raw) if told.unmounted else []
+        return [*told.reports, *self._batch(told.changes, raw), *unmounted]
 
     def _special(self, descriptor: int, mask: int, raw: RawRead, told: _Told) -> None:
         """Take a record that is not about a name in a watched directory."""
