@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -162,13 +162,13 @@ def container_record(container: str, path: str, data: bytes) -> ContainerRecord:
     if not isinstance(parsed.value, dict):
         return unreadable_container(container, path, LinkState.MALFORMED, "; ".join(parsed.faults) or "it is no JSON object")
     fields = _Fields(parsed.value)
-    config, state = _Fields(fields.object("Config")), fields.object("State")
+    config, state = _Fields(fields.object("Config"), fields.faults), fields.object("State")
     labels = {
         name: value[:TEXT_LIMIT]
         for name, value in list(config.object("Labels").items())[:LIST_LIMIT]
         if name.startswith(KUBERNETES) and isinstance(value, str)
     }
-    return ContainerRecord(
+    record = ContainerRecord(
         id=container,
         path=path,
         name=fields.text("Name").removeprefix("/"),
@@ -181,6 +181,8 @@ def container_record(container: str, path: str, data: bytes) -> ContainerRecord:
         removing=state.get("RemovalInProgress") is True,
         labels=labels,
     )
+    faults = [*parsed.faults, *fields.faults]
+    return replace(record, state=LinkState.MALFORMED, fault="; ".join(faults)) if faults else record
 
 
 def unreadable_container(container: str, path: str, state: LinkState, fault: str) -> ContainerRecord:
@@ -217,14 +219,25 @@ def created_ns(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """The fields of a JSON object, each asked for with the type it must have; anything else is absent."""
+    """The fields of a JSON object, each asked for with the type it must have; ``null`` is absent, as for Go."""
 
     value: Mapping[str, Any]
+    faults: list[str] = field(default_factory=list)
 
     def text(self, name: str) -> str:
         value = self.value.get(name)
-        return value[:TEXT_LIMIT] if isinstance(value, str) else ""
+        if isinstance(value, str):
+            return value[:TEXT_LIMIT]
+        self._missed(name, "a text")
+        return ""
 
     def object(self, name: str) -> dict[str, Any]:
         value = self.value.get(name)
-        return value if isinstance(value, dict) else {}
+        if isinstance(value, dict):
+            return value
+        self._missed(name, "an object")
+        return {}
+
+    def _missed(self, name: str, wanted: str) -> None:
+        if self.value.get(name) is not None:
+            self.faults.append(f"{name} is not {wanted}")
