@@ -22,6 +22,9 @@ containerd's content store. Compared are names, types, sizes, modes, owners, har
 file, and the digest of the archive put together again. A layer whose record is not there (containerd may discard blobs once they are
 unpacked) cannot be compared: no finding, but `stores[].contents` of the document counts it with the reason.
 
+Likewise the big data of images and containers (manifests, configurations) with the digests in their records, in containers-storage:
+`image-data-modified` and `container-data-modified` compare sizes always, content only here.
+
 Silent, because healthy stores have it: modes of symbolic links, times, owners that a user namespace or `ignore_chown_errors`
 shifted throughout the layer, modes and owners that `force_mask` moved into an attribute, device nodes an unprivileged engine could not
 make, whiteouts more or less, and the empty places that engines make for their mounts (`/etc/hosts`, `/dev/console`, ...).

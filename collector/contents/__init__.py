@@ -23,6 +23,7 @@ from typing import Final
 from collector.contents.blob import BlobDamagedError
 from collector.contents.compare import Difference, compare
 from collector.contents.expected import ArchiveError
+from collector.contents.image_data import ImageData
 from collector.contents.link_damage import BadLink, Suspicions, bad_links, climbing_links
 from collector.contents.report import Reporter
 from collector.contents.sources import Source, Unchecked, files_of, sources, writable
@@ -45,8 +46,9 @@ def check_contents(survey: Survey, additional: Sequence[Survey], progress: Progr
     """
     with open_root(Path(survey.root)) as root, ExitStack() as others:
         run = _Run(Graph.of(survey, additional), root, progress, others, all_links=all_links)
-        findings = [*run.layers(), *run.links()]
-        return Contents(tuple(findings), run.coverage(), tuple(run.problems))
+        data = ImageData(run.graph, root)
+        findings = [*run.layers(), *run.links(), *data.findings()]
+        return Contents(tuple(findings), run.coverage(), (*run.problems, *data.problems))
 
 
 class _Run:
