@@ -2,7 +2,8 @@
 
 An id of the record wins over everything; else a path below a recorded store root (or relative to it) is resolved to the layer, image
 or container whose directory it lies in, or to what is written there; else the beginning of an id, of at least ``LEAST`` characters,
-also of the part after ``sha256:`` or a ``/`` (engines print those parts).
+also of the part after ``sha256:`` or a ``/`` (engines print those parts). A number is that of a directory of containerd
+(``snapshots/115``), and means the snapshot that is or was recorded with it.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ ORDER BY id
 _EXACT: Final = _IDS.format("subject = $name", "layer_id = $name", "target = $name")
 _BEGINS: Final = "(starts_with({0}, $name) OR starts_with({0}, 'sha256:' || $name) OR contains({0}, '/' || $name))"
 _PREFIX: Final = _IDS.format(_BEGINS.format("subject"), _BEGINS.format("layer_id"), _BEGINS.format("target"))
+_NUMBER: Final = """
+SELECT layer_id AS id FROM links WHERE link_kind = 'layer_directory' AND subject = $name AND layer_id IS NOT NULL
+UNION SELECT subject FROM links WHERE link_kind = 'layer_record' AND target = $name
+ORDER BY id
+"""
 _ROOTS: Final = "SELECT DISTINCT store_root FROM links WHERE store_root IS NOT NULL"
 _DIRECTORY: Final = """
 SELECT coalesce(arg_max(layer_id, (run, seq)), arg_max(subject, (run, seq))) AS id
@@ -58,6 +64,8 @@ def find_subject(engine: Engine, name: str) -> Subject:
     name = column_text(name).strip()
     if not name:
         raise UsageError(what="name an id, a name or a path")
+    if name.isascii() and name.isdecimal() and (layers := [row["id"] for row in engine.rows(_NUMBER, {"name": name})]):
+        return _only(name, layers)
     if engine.rows(_EXACT, {"name": name}):
         return Subject(name)
     found = _by_path(engine, name) if "/" in name else None
@@ -88,6 +96,11 @@ def _by_beginning(engine: Engine, name: str) -> Subject:
     found = [row["id"] for row in engine.rows(_PREFIX, {"name": name})]
     if not found:
         raise UnknownSubjectError(name=name)
+    return _only(name, found)
+
+
+def _only(name: str, found: list[str]) -> Subject:
+    """Return the one thing that ``name`` can mean. Raises ``AmbiguousSubjectError`` when there are several."""
     if len(found) > 1:
         shown = found[:MOST_CANDIDATES]
         more = [f"and {len(found) - len(shown)} more"] if len(found) > len(shown) else []

@@ -50,6 +50,8 @@ def test_a_container_is_known_after_it_is_gone(tmp_path: Path) -> None:
             assert directory[-1]["action"] == "removed"
             assert {row["container_id"] for row in directory if row["container_id"]} == {"c1"}
             assert {row["container_image_name"] for row in directory if row["container_id"]} == {IMAGE}
+            said = recorder.linktrail("whois", number)
+            assert {(row["owner_kind"], row["owner"]) for row in said["rows"]} == {("container", "c1"), ("image", IMAGE)}
             gaps = recorder.query("SELECT * FROM coverage WHERE kind = 'gap'")
             assert gaps == []
 

@@ -235,6 +235,22 @@ def test_ids_with_a_digest_prefix_are_found_by_what_engines_print(tmp_path: Path
         assert find_subject(engine, "feedbeef").id == "sha256:feedbeef00"
 
 
+def test_a_number_is_the_snapshot_that_containerd_records_with_that_directory(tmp_path: Path) -> None:
+    """Also when the directory, or the record, is gone; of two stores both are named."""
+    run = Run()
+    run.link("layer_directory", "created", "115", (1, 2), layer_id="default/122/k2")
+    run.link("layer_record", "created", "default/124/k3", (1, 2), target="116")
+    run.link("layer_directory", "created", "7", (1, 2), layer_id="default/9/a")
+    run.link("layer_directory", "created", "7", (1, 2), layer_id="k8s.io/9/b")
+    run.link("layer_directory", "created", "999", (1, 2))
+    with open_lake(write_lake(tmp_path / "lake", [run])) as engine:
+        assert find_subject(engine, "115") == Subject("default/122/k2")
+        assert find_subject(engine, "116") == Subject("default/124/k3")
+        assert find_subject(engine, "999") == Subject("999")
+        with pytest.raises(AmbiguousSubjectError, match=r"default/9/a, k8s\.io/9/b"):
+            find_subject(engine, "7")
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [("444", UsageError), ("", UsageError), ("nothing-here", UnknownSubjectError), ("/etc/x", UnknownSubjectError)],
