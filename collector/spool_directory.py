@@ -61,7 +61,7 @@ def read_identity(filesystem: FileSystem, path: Path) -> Identity | None:
         return None
     except OSError as error:
         raise failed(path, f"{IDENTITY} cannot be read", error) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise SpoolError(path=path, what=f"{IDENTITY} is damaged; move it away to start a new spool") from error
 
 
@@ -87,7 +87,7 @@ def read_cursor(filesystem: FileSystem, path: Path) -> tuple[str, int] | None:
         return None
     except OSError as error:
         raise failed(path, f"{ACKNOWLEDGED} cannot be read", error) from error
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -59,7 +59,8 @@ def find_messages(text: str) -> list[Match]:
 
 
 def _meant(line: str) -> Message | None:
-    return next((message for message in MESSAGES if message.regex.search(line)), None)
+    lower = line.lower()
+    return next((message for message in MESSAGES if message.regex.search(lower)), None)
 
 
 def _ids(line: str) -> Iterator[str]:

@@ -16,7 +16,7 @@ from linktrail.clock import SystemClock
 from linktrail.codes import CODES
 from linktrail.errors import EXIT_OK, LinktrailError, UnknownMessageError, UsageError
 
-TEXT_LIMIT: Final = 64 << 20
+TEXT_LIMIT: Final = 16 << 20
 
 
 def explain_text(

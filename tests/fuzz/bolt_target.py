@@ -1,14 +1,13 @@
 """The fuzz target of the bolt reader: bytes in, an image read to its last value or a typed error out.
 
-Run for long with atheris, where it is installed: ``python -m tests.fuzz.bolt_target CORPUS``. ``test_bolt_fuzz`` runs the same
-function over mutations that hypothesis chooses. Meta pages get their checksums made right, or nothing would come past them.
+Run for long with atheris, where it is installed: ``python -m tests.fuzz bolt CORPUS``. ``test_bolt_fuzz`` runs the same function over
+mutations that hypothesis chooses. Meta pages get their checksums made right, or nothing would come past them.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
 import struct
-import sys
 import tempfile
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from collector.stores.bolt import BoltFile, Bucket
 from collector.stores.bolt.pages import fnv1a
 from linktrail.errors import LinktrailError
 from linktrail.testing.clock import FakeClock
+from tests.bolt.writer import write_bolt
 
 PAGE = 512
 
@@ -51,13 +51,11 @@ def one_input(data: bytes) -> int | None:
         return held
 
 
-def main() -> None:
-    """Hand over to atheris."""
-    atheris = importlib.import_module("atheris")  # optional; there is no wheel for every Python
-    atheris.instrument_all()
-    atheris.Setup(sys.argv, one_input)
-    atheris.Fuzz()
-
-
-if __name__ == "__main__":
-    main()
+@functools.cache
+def seed() -> bytes:
+    """Return a file with everything in it: branches, overflow, nested and inline buckets."""
+    with tempfile.TemporaryDirectory() as where:
+        path = Path(where, "seed.db")
+        objects = {b"object-%02d" % number: {b"name": b"x" * number, b"labels": {b"a": b"b"}} for number in range(40)}
+        write_bolt(path, {b"v1": objects, b"long": {b"key": b"y" * 3000}, b"empty": {}}, PAGE).close()
+        return path.read_bytes()

@@ -1,24 +1,9 @@
 from __future__ import annotations
 
-import functools
-import tempfile
-from pathlib import Path
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.bolt.writer import write_bolt
-from tests.fuzz.bolt_target import PAGE, one_input
-
-
-@functools.cache
-def seed() -> bytes:
-    """A file with everything in it: branches, overflow, nested and inline buckets."""
-    with tempfile.TemporaryDirectory() as where:
-        path = Path(where, "seed.db")
-        objects = {b"object-%02d" % number: {b"name": b"x" * number, b"labels": {b"a": b"b"}} for number in range(40)}
-        write_bolt(path, {b"v1": objects, b"long": {b"key": b"y" * 3000}, b"empty": {}}, PAGE).close()
-        return path.read_bytes()
+from tests.fuzz.bolt_target import PAGE, one_input, seed
 
 
 def test_the_seed_itself_is_sound() -> None:

@@ -93,7 +93,7 @@ DAEMONS: Final = (
     Message(
         "disk-full",
         "all",
-        r"no space left on device|disk quota exceeded|\bENOSPC\b",
+        r"no space left on device|disk quota exceeded|\benospc\b",
         ("filesystem-filling", "inodes-filling", "unaccounted-layer", "unreferenced-layer", "deleted-open-file"),
         "The filesystem has no free blocks, or no free inodes. What was being written now is mostly left behind, incomplete.",
         ("df -h ROOT", "df -i ROOT", "linktrail check --min-age 0 ROOT"),

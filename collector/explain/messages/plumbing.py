@@ -36,7 +36,7 @@ PLUMBING: Final = (
     Message(
         "short-link-lost",
         _BOTH,
-        r"readlink \S*/l/[A-Z2-7]{4,26}[.~\w]*: no such file|stat \S*/l/[A-Z2-7]{4,26}\S*: no such file",
+        r"readlink \S*/l/[a-z2-7]{4,26}[.~\w]*: no such file|stat \S*/l/[a-z2-7]{4,26}\S*: no such file",
         ("short-link-missing", "layer-missing", "short-link-dangling"),
         "A symbolic link in l/ is gone (lost in a crash, or deleted together with its layer), and a lower file still names it.",
         ("ls -l ROOT/overlay*/l | wc -l", "grep -l SHORT_NAME ROOT/overlay*/*/link"),
