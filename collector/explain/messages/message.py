@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Message:
     """A class of error messages and the damage that it means.
 
-    ``pattern`` is searched in one line that was made lower case. ``codes`` are the findings that it can be, the likeliest first; none: it is
-    no damage of a store. ``confirm`` are commands that only read (``ROOT`` stands for the store's root), ``step`` is the least invasive
+    ``pattern`` is searched in one line that was made lower case. ``codes`` are the findings that it can be, the likeliest first; none: it
+    is no damage of a store. ``confirm`` are commands that only read (``ROOT`` stands for the store's root), ``step`` is the least invasive
     thing to do. ``incidents`` are the ids of cases in which people met it.
     """
 
