@@ -15,10 +15,7 @@ from typing import Final
 
 from collector.diagnose import (
     chains,
-    containerd_breaks,
-    containerd_leaks,
-    containerd_objects,
-    containerd_strays,
+    containerd,
     docker,
     docker_data,
     lower,
@@ -47,14 +44,7 @@ RULES: Final[Mapping[StoreKind, tuple[Rule, ...]]] = {
         docker_data.breaks,
         records.breaks,
     ),
-    StoreKind.CONTAINERD_OVERLAYFS: (
-        containerd_leaks.leaks,
-        containerd_strays.leaks,
-        reachability.temporary,
-        containerd_breaks.breaks,
-        containerd_objects.breaks,
-        records.breaks,
-    ),
+    StoreKind.CONTAINERD_OVERLAYFS: (containerd.findings, reachability.temporary, records.breaks),
 }
 
 

@@ -126,6 +126,14 @@ class ContainerdAdvice(Advice):
             f" it ({_words([*containers, *images])}; crictl rmi, ctr images rm), until ctr snapshots ls does not show it, then pull again."
         )
 
+    def all_gone(self, snapshot: Snapshot) -> str:
+        """Every directory of a snapshotter is gone."""
+        place = self.at((snapshot.path or "").rpartition("/")[0])
+        return (
+            "Nothing to remove yet: all directories of the snapshotter are gone at once, as when their filesystem is not mounted. Next:"
+            f" findmnt --target {place}, and mount what is missing; no command of containerd before that."
+        )
+
     def parent_gone(self, snapshot: Snapshot, users: Collection[str]) -> str:
         """A snapshot on top of one that is not recorded."""
         what = _words(users) or "the snapshot itself"

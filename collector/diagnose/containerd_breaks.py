@@ -11,6 +11,7 @@ not be read, or of a snapshotter that keeps its data elsewhere (a proxy plugin).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any, Final
 
@@ -25,10 +26,9 @@ from collector.links import Link, LinkKind, LinkState
 _SHOWN: Final = 50
 
 
-def breaks(look: Examination) -> None:
+def breaks(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) -> None:
     """Report every break between records, and between records and directories."""
-    store = ContainerdStore(look.graph.survey)
-    rules = _Breaks(look, store, ContainerdAdvice(look.graph.survey.root))
+    rules = _Breaks(look, store, advice)
     for snapshot in store.snapshots.values():
         rules.snapshot(snapshot)
     for cycle in look.cycles:
@@ -46,13 +46,24 @@ class _Breaks:
         children = [(link.subject, link.target, link.path.startswith(META)) for link in store.children]
         self.index = {(parent, child) for parent, child, named in children if named}
         self.stored_index = {(parent, child) for parent, child, named in children if not named}
+        self.image_names: dict[str, list[str]] = {}
+        for (_, name), link in store.images.items():
+            self.image_names.setdefault(link.target or "", []).append(name)
         self.image_tops: dict[str, list[str]] = {}
         for link in store.tops:
             self.image_tops.setdefault(link.target or "", []).append(link.subject)
         self.users_of: dict[str, list[str]] = {}
+        self.gone = self._all_gone()
         for (_, name), container in store.containers.items():
             if container.layer is not None and container.layer.target:
                 self.users_of.setdefault(container.layer.target, []).append(name)
+
+    def _all_gone(self) -> set[str]:
+        """Return the snapshotters of which every directory is gone, as when the filesystem that held them is not mounted."""
+        kept = [snapshot for snapshot in self.store.snapshots.values() if snapshot.path is not None]
+        counts = Counter(snapshot.snapshotter for snapshot in kept)
+        standing = {snapshot.snapshotter for snapshot in kept if snapshot.directory is not None}
+        return {snapshotter for snapshotter, count in counts.items() if count > 1 and snapshotter not in standing}
 
     # --- snapshots --------------------------------------------------------------------------------------------
 
@@ -78,6 +89,8 @@ class _Breaks:
             return
         if found is None:
             what = "but that directory is gone"
+            if snapshot.snapshotter in self.gone:
+                what += ", like that of every other snapshot"
         elif found.state is not LinkState.PRESENT:
             what = f"but in place of its directory there is a {found.detail.get('type', 'different thing')}"
         else:
@@ -91,7 +104,9 @@ class _Breaks:
             "layer-missing",
             snapshot,
             f"Snapshot {snapshot.words()} {what}.{_needs(self._named(images), containers)}",
-            self.advice.snapshot_missing(snapshot, self._named(images), containers, children=bool(children)),
+            self.advice.all_gone(snapshot)
+            if snapshot.snapshotter in self.gone
+            else self.advice.snapshot_missing(snapshot, self._named(images), containers, children=bool(children)),
             related=[*images, *containers],
             evidence={"images": self._named(images)[:_SHOWN], "containers": containers[:_SHOWN]},
             keys=[(LinkKind.LAYER_DIRECTORY, snapshot.stored.target or "", snapshot.path or "")] if snapshot.stored is not None else [],
@@ -234,10 +249,8 @@ class _Breaks:
         return sorted(images), sorted(containers)
 
     def _named(self, digests: Collection[str]) -> list[str]:
-        """Return the names of images, the digest of one that has none."""
-        wanted = set(digests)
-        names = sorted(name for (_, name), link in self.store.images.items() if link.target in wanted)
-        return names or sorted(wanted)
+        """Return the names of images, the digests where none has one."""
+        return sorted(name for digest in digests for name in self.image_names.get(digest, ())) or sorted(digests)
 
     def _report(
         self,

@@ -34,12 +34,8 @@ class _Chain:
         return self.members[0]
 
 
-def leaks(look: Examination) -> None:
-    """Report every leak."""
-    if look.read_only:
-        return
-    store = ContainerdStore(look.graph.survey)
-    advice = ContainerdAdvice(look.graph.survey.root)
+def leaks(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) -> None:
+    """Report every snapshot that is held by nothing living."""
     if store.named_known:
         reach = Reach(store, look.now)
         for chain in _chains(store, reach):

@@ -15,10 +15,8 @@ _SHOWN: Final = 50
 _LEADS: Final = "containerd.io/gc.ref.content"
 
 
-def breaks(look: Examination) -> None:
+def breaks(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) -> None:
     """Report damage of images and containers; nothing, where meta.db could not be read."""
-    store = ContainerdStore(look.graph.survey)
-    advice = ContainerdAdvice(look.graph.survey.root)
     if store.named_known:
         names: dict[str, list[str]] = {}
         for (_, name), link in store.images.items():

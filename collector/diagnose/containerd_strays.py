@@ -15,12 +15,8 @@ from linktrail.clock import NANOSECONDS
 _DAY: Final = 86_400 * NANOSECONDS  # containerd lets a download expire a day after its last beginning
 
 
-def leaks(look: Examination) -> None:
+def leaks(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) -> None:
     """Report directories and downloads that were left behind."""
-    if look.read_only:
-        return
-    store = ContainerdStore(look.graph.survey)
-    advice = ContainerdAdvice(look.graph.survey.root)
     if store.named_known:
         _downloads(look, store, advice)
     for link in store.directories.values():

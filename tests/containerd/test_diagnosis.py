@@ -317,3 +317,13 @@ def test_records_in_a_circle_end(store: Store) -> None:
     )
     codes = [finding.code for finding in found(store)]
     assert codes.count("overlapping-layers") == 1
+
+
+def test_all_directories_gone_at_once_is_said_to_be_a_mount(store: Store) -> None:
+    """Nobody is sent to remove every image because a disk is not there."""
+    store.commit()
+    for directory in (store.home() / "snapshots").iterdir():
+        shutil.rmtree(directory)
+    findings = found(store)
+    assert {finding.code for finding in findings} == {"layer-missing"}
+    assert all("findmnt" in finding.advice and "every other snapshot" in finding.message for finding in findings)
