@@ -93,6 +93,9 @@ class KafkaFeed:
 
     def wait(self) -> None:
         """Poll, and distribute what came to the partitions. Raises ``BrokerError`` and ``TopicMissingError``."""
+        if self._partitions and not self.may_commit():
+            _log.warning("this processor stood still for longer than its session; its partitions are another's by now")
+            self.close()
         if self._consumer is None:
             self._connect()
         joining = bool(self._membership.group) and not self._partitions

@@ -15,7 +15,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
-from collector.spool import Sealed, Spool
+from collector.spool import Spool
 from linktrail import batch
 from linktrail.broker import Connection
 from linktrail.clock import SystemClock
@@ -37,6 +37,7 @@ class Issuer:
     issued: dict[Key, tuple[str, int]] = field(default_factory=dict)  # -> run, batch
     spool: Spool = field(init=False)
     _next: int = 0
+    _waiting: tuple[str, range] | None = None
 
     def __post_init__(self) -> None:
         """Open the spool and begin a run."""
@@ -59,11 +60,15 @@ class Issuer:
             numbers = range(self._next, self._next + rows)
             self._next += rows
             self.spool.append(table, [MAKERS[table](one, now) for one in numbers])
-            for sealed in self.spool.seal():
-                self._remember(table, numbers, sealed)
+            self._waiting = (table, numbers)
+            self.seal_waiting()
 
-    def _remember(self, table: str, numbers: range, sealed: Sealed) -> None:
-        self.issued.update(((self.node, table, one), (sealed.run, sealed.batch)) for one in numbers)
+    def seal_waiting(self) -> None:
+        """Seal the batch that is buffered; raises ``SpoolFullError`` and keeps it buffered while there is no room."""
+        sealed = self.spool.seal()
+        if self._waiting is not None:
+            (table, numbers), self._waiting = self._waiting, None
+            self.issued.update(((self.node, table, one), (sealed[0].run, sealed[0].batch)) for one in numbers)
 
     def trim(self) -> None:
         """Let go of what was acknowledged, as a collector does."""
