@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import hashlib
 import itertools
 import json
@@ -128,7 +129,9 @@ def open_place() -> Iterator[Path]:
 
 @contextmanager
 def as_nobody() -> Iterator[None]:
-    """Act as a user without privileges (needs root)."""
+    """Act as a user without privileges (needs root), who may not be allowed to load what Python loads at its first use."""
+    for codec in ("ascii", "unicode_escape"):
+        codecs.lookup(codec)
     os.setegid(65534)
     os.seteuid(65534)
     try:

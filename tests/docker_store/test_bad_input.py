@@ -188,6 +188,7 @@ def test_what_a_user_may_not_read_is_a_problem() -> None:
     need("root")
     with open_place() as where:
         store = Small(where / "docker")
+        assert found(check(store.root)) == set()
         store.layerdb.chmod(0o700)
         with as_nobody():
             assert DRIVER.detect(store.root)
