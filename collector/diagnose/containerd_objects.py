@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from collector.diagnose.advice_containerd import ContainerdAdvice
 from collector.diagnose.cases import Case, fact
-from collector.diagnose.containerd_store import BLOBS, META, ContainerdStore, brief, briefly
+from collector.diagnose.containerd_store import BLOBS, META, ContainerdStore, ContainerNode, brief, briefly
 from collector.diagnose.context import Examination
 from collector.graph_nodes import created
 from collector.links import Link, LinkKind
 
 _SHOWN: Final = 50
+_KIND: Final = "io.cri-containerd.kind"
+_POD: Final = "io.kubernetes.pod.uid"
 _LEADS: Final = "containerd.io/gc.ref.content"
 
 
@@ -24,6 +27,8 @@ def breaks(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) 
         _chains(look, store, advice, names)
         _content(look, store, advice, names)
         _containers(look, store, advice)
+        if not look.read_only:
+            _ghosts(look, store, advice)
 
 
 def _chains(look: Examination, store: ContainerdStore, advice: ContainerdAdvice, names: dict[str, list[str]]) -> None:
@@ -126,6 +131,56 @@ def _containers(look: Examination, store: ContainerdStore, advice: ContainerdAdv
                 message=f"{who} was made from image {brief(image.target or '')}, which has no record.",
                 advice=advice.container_image_gone(name, image.target or ""),
             )
+
+
+def _ghosts(look: Examination, store: ContainerdStore, advice: ContainerdAdvice) -> None:
+    """Report Kubernetes containers whose pod has no sandbox any more: removal goes through the sandbox, so nothing comes back for them.
+
+    A container names its sandbox since containerd 1.7; before, the pod's uid is what both have in common.
+    """
+    sandboxes = [(namespace, node) for (namespace, _), node in store.containers.items() if _label(node.record, _KIND) == "sandbox"]
+    pods = {(namespace, _label(node.record, _POD)) for namespace, node in sandboxes}
+    for (namespace, name), node in store.containers.items():
+        pod, sandbox = _label(node.record, _POD), node.record.detail.get("sandbox")
+        if _label(node.record, _KIND) != "container" or pod is None:
+            continue
+        if node.record.detail.get("sandbox_gone") if sandbox else (namespace, pod) not in pods:
+            _ghost(look, store, node, advice.ghost_container(name))
+
+
+def _ghost(look: Examination, store: ContainerdStore, node: ContainerNode, advice: str) -> None:
+    owner = node.record.owner
+    snapshot = store.snapshots.get(node.layer.target or "") if node.layer is not None else None
+    path = snapshot.path if snapshot is not None and snapshot.directory is not None else None
+    pod = f"{brief(owner.k8s_namespace_name or '')}/{brief(owner.k8s_pod_name or '')}"
+    look.report(
+        Case(
+            "ghost-reference",
+            "container",
+            node.record.subject,
+            node.record.path,
+            f"Container {brief(node.record.subject)} of pod {pod} holds its snapshots, but the pod's sandbox is gone.",
+            advice,
+            related=[name for name in (snapshot.key if snapshot else None, owner.k8s_pod_uid) if name],
+            evidence={"pod": pod, "pod_uid": owner.k8s_pod_uid, "sandbox": node.record.detail.get("sandbox")},
+            times={
+                "container created": created(node.record),
+                "container updated": fact(node.record, "updated_ns"),
+                **(snapshot.times() if snapshot is not None else {}),
+            },
+            compared=[META],
+            keys=[node.record.key],
+            began=created(node.record),
+            held=(path,) if path else (),
+            owner=owner,
+        )
+    )
+
+
+def _label(record: Link, name: str) -> str | None:
+    labels = record.detail.get("labels")
+    value = labels.get(name) if isinstance(labels, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _container(look: Examination, code: str, record: Link, link: Link, *, message: str, advice: str) -> None:

@@ -18,7 +18,8 @@ from tests.containerd.build import AT, SECOND, Store, chain
 
 NOW = AT + 2 * 86_400 * SECOND
 BASE, MIDDLE, TOP = chain("base"), chain("middle"), chain("top")
-POD = {"io.cri-containerd.kind": "container", "io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop"}
+POD = {"io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.uid": "u-1"}
+SANDBOX, MEMBER = ({**POD, "io.cri-containerd.kind": kind} for kind in ("sandbox", "container"))
 TOMORROW = "2099-01-01T00:00:00Z"
 Planted = Callable[[Store], None]
 
@@ -31,7 +32,8 @@ def store(tmp_path: Path) -> Store:
     made.snapshot(MIDDLE, BASE)
     made.snapshot(TOP, MIDDLE)
     made.image("registry.example/shop/web:1", [BASE, MIDDLE, TOP])
-    made.container("c1", "registry.example/shop/web:1", TOP, labels=POD)
+    made.container("c1", "registry.example/shop/web:1", TOP, labels=MEMBER)
+    made.container("s1", "registry.example/shop/web:1", TOP, labels=SANDBOX)
     made.snapshot(BASE, namespace="moby")
     made.snapshot("d1-init", BASE, kind="committed", namespace="moby")
     made.snapshot("d1", "d1-init", kind="active", namespace="moby")
@@ -116,6 +118,23 @@ def container_label(store: Store) -> None:
     store.container("c2", "registry.example/shop/web:1", TOP, labels={"containerd.io/gc.ref.snapshot.overlayfs/v": "volume"})
 
 
+def sandbox_lost(store: Store) -> None:
+    store.place("k8s.io", "containers").delete(b"s1")
+    store.remove_snapshot("s1")
+
+
+def sandbox_of_its_own(store: Store) -> None:
+    """A sandbox that is no container (a virtual machine): only the sandbox API records it."""
+    sandbox_lost(store)
+    store.place("k8s.io", "containers", "c1").put(b"sandboxid", b"vm1")
+    store.place("k8s.io", "sandboxes", "vm1").put(b"createdat", store.now())
+
+
+def sandbox_api_lost(store: Store) -> None:
+    sandbox_of_its_own(store)
+    store.place("k8s.io", "sandboxes").delete(b"vm1")
+
+
 def view_left(store: Store) -> None:
     store.snapshot("view", TOP, kind="view")
 
@@ -156,8 +175,9 @@ def container_snapshot_lost(store: Store) -> None:
 
 
 def image_chain_lost(store: Store) -> None:
-    store.remove_snapshot("c1")
-    store.place("k8s.io", "containers").delete(b"c1")
+    for name in ("c1", "s1"):
+        store.remove_snapshot(name)
+        store.place("k8s.io", "containers").delete(name.encode())
     store.remove_snapshot(TOP)
 
 
@@ -210,6 +230,9 @@ CASES: dict[Planted, set[tuple[str, str]]] = {
     label_on_content: {("pinned-by-label", "kept")},
     back_reference: set(),  # it lives as long as the image's top
     container_label: set(),
+    sandbox_lost: {("ghost-reference", "c1")},
+    sandbox_of_its_own: set(),
+    sandbox_api_lost: {("ghost-reference", "c1")},
     view_left: {("unreferenced-layer", "view")},
     pull_killed: {("incomplete-layer", f"extract-1-aB {chain('new top')}")},
     only_stored: {("interrupted-removal", "gone")},
@@ -220,7 +243,10 @@ CASES: dict[Planted, set[tuple[str, str]]] = {
     phantom: {("phantom-child", TOP)},
     container_snapshot_lost: {("container-layer-missing", "c1")},
     image_chain_lost: {("image-layer-missing", WEB), ("unreferenced-layer", MIDDLE)},
-    image_removed: {("container-image-missing", "c1")},  # the container goes on with what was unpacked: its chain is in use
+    image_removed: {
+        ("container-image-missing", "c1"),
+        ("container-image-missing", "s1"),
+    },  # the container goes on with what was unpacked: its chain is in use
     parents_differ: {("lower-mismatch", TOP)},
     child_not_listed: {("lower-mismatch", MIDDLE)},
     blob_lost: {("image-data-missing", WEB)},

@@ -33,8 +33,8 @@ Links (paths relative to the root; inside a database: the file, ``#``, then the 
 * IMAGE_LAYER, path of the label that says so (on an image configuration): subject=digest, target=key of the top snapshot; one for each
   platform and snapshotter
 * CONTAINER_RECORD, path meta.db#<ns>/containers: subject=id; detail {namespace, engine, image, snapshotter, snapshot, runtime, sandbox,
-  created, updated, labels}; CONTAINER_LAYER target=key, CONTAINER_IMAGE target=digest of the image whose top it stands on, else of the
-  image with that name
+  sandbox_gone (true: nothing records that sandbox), created, updated, labels}; CONTAINER_LAYER target=key, CONTAINER_IMAGE target=digest
+  of the image whose top it stands on, else of the image with that name
 * LEASE, path meta.db#<ns>/leases/<id>: the lease itself, no target; and one for each thing held, path .../snapshots/<s>/<name> and the
   like, target=key, digest, reference or image name; detail {namespace, expires, flat, kind, name}; facts {created_ns}
 * LABEL_REFERENCE, path of the label: subject=what bears it (key, digest, image name, container id); target=what it refers to, itself

@@ -119,7 +119,10 @@ class _Maker:
 
     def source(self, record: records.Container) -> object:
         key = (self._namespace.name, record.name)
-        return self._owners.containers.get(key), self._owners.sources.get(key)
+        return self._owners.containers.get(key), self._owners.sources.get(key), self._sandbox_gone(record)
+
+    def _sandbox_gone(self, record: records.Container) -> bool:
+        return bool(record.sandbox) and record.sandbox not in self._namespace.sandboxes
 
     def image_owner(self, record: records.Image) -> Attribution:
         return self._owners.images.get((self._namespace.name, record.digest or ""), NOBODY)
@@ -178,6 +181,7 @@ class _Maker:
             snapshot=record.snapshot,
             runtime=record.runtime,
             sandbox=record.sandbox,
+            sandbox_gone=self._sandbox_gone(record) or None,
             **common(record),
         )
         yield Link(LinkKind.CONTAINER_RECORD, record.name, place, detail=detail, facts=facts(record), owner=owner)

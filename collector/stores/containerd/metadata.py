@@ -1,8 +1,8 @@
 """meta.db as a whole: the objects of every namespace, leaf by leaf, and the few indexes that links need.
 
-``[v1][<namespace>]{images, containers, snapshots/<snapshotter>, content/{blob,ingests}, leases}``. Every namespace is read (k8s.io, moby,
-default, buildkit, whatever there is). Buckets that are not known are passed over. A file without ``v1`` is one that containerd has just
-made.
+``[v1][<namespace>]{images, containers, sandboxes, snapshots/<snapshotter>, content/{blob,ingests}, leases}``. Every namespace is read
+(k8s.io, moby, default, buildkit, whatever there is). Buckets that are not known are passed over. A file without ``v1`` is one that
+containerd has just made.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ _OBJECTS: Final[tuple[tuple[str, tuple[bytes, ...], Callable[[str, Bucket], Any]
 
 @dataclass(slots=True)
 class Namespace:
-    """The objects of one namespace. ``snapshots`` and ``keys`` are by snapshotter; ``keys`` give {name: snapshot as it stands in links}."""
+    """The objects of one namespace.
+
+    ``snapshots`` and ``keys`` are by snapshotter; ``keys`` give {name: snapshot as it stands in links}. ``sandboxes`` are the ids of pods'
+    sandboxes, which are containers of their own, records of the sandbox API (containerd 1.7 and later), or both.
+    """
 
     name: str
     images: list[Leaf] = field(default_factory=list)
@@ -40,6 +44,7 @@ class Namespace:
     snapshots: dict[str, list[Leaf]] = field(default_factory=dict)
     keys: dict[str, Mapping[str, str]] = field(default_factory=dict)
     blobs_by_digest: Mapping[str, records.Blob] = field(default_factory=dict)
+    sandboxes: frozenset[str] = frozenset()
 
     def snapshot(self, snapshotter: str | None, name: str | None) -> str | None:
         """Return the snapshot called ``name``, as it stands in links; ``None`` when nothing has that name."""
@@ -67,11 +72,18 @@ def _namespace(name: str, bucket: Bucket, memory: Memory) -> Namespace:
     for kind, place, record in _OBJECTS:
         setattr(found, kind, read_leaves(bucket.bucket(*place), memory, (kind, name), record))
     found.blobs_by_digest = merged(found.blobs, memory, "digests", lambda leaf: {record.name: record for record in leaf.records})
+    found.sandboxes = _sandboxes(found, bucket.bucket(b"sandboxes"))
     for snapshotter, nested in _snapshotters(bucket):
         leaves = read_leaves(nested, memory, ("snapshots", name, snapshotter), records.named_snapshot)
         found.snapshots[snapshotter] = leaves
         found.keys[snapshotter] = merged(leaves, memory, ("keys", snapshotter), partial(_keys, snapshotter))
     return found
+
+
+def _sandboxes(found: Namespace, bucket: Bucket | None) -> frozenset[str]:
+    named = {record.name for record in records_of(found.containers)}
+    stored = {decode(key) for key, value in bucket.items() if isinstance(value, Bucket)} if bucket else set()
+    return frozenset(named | stored)
 
 
 def _snapshotters(bucket: Bucket) -> Iterator[tuple[str, Bucket]]:
