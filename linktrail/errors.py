@@ -264,6 +264,12 @@ class IntegrityError(LinktrailError):
     exit_code = 12
 
 
+class ReportUnwritableError(LinktrailError):
+    """The report cannot be written into {path}: {what}"""
+
+    hint = "Name another directory: --out DIR."
+
+
 class QueryError(LinktrailError):
     """{what}"""
 

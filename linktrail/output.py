@@ -202,11 +202,11 @@ def _storable(rows: pa.Table) -> pa.Table:
 
 def _markdown(table: pa.Table) -> str:
     lines = [" | ".join(table.column_names), " | ".join("--:" if _right(field) else "---" for field in table.schema)]
-    lines += [" | ".join(cells) for cells in _cells(table, _markdown_cell)]
+    lines += [" | ".join(cells) for cells in _cells(table, markdown_text)]
     return "".join(f"| {line} |\n" for line in lines)
 
 
-def _markdown_cell(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Put whatever could mean something in Markdown or HTML into a code span, which means nothing."""
     if set(text) <= _PLAIN_MARKDOWN:
         return text

@@ -65,6 +65,10 @@ class Question:
                 raise UsageError(what=f"query {self.name} has no parameter {name}; it has {', '.join(sorted(known)) or 'none'}")
         return {parameter.name: _value(self.name, parameter, given.get(parameter.name), now) for parameter in self.parameters}
 
+    def defaults(self, now: int) -> dict[str, object]:
+        """Return the values of parameters that are left out; one that is required is ``None``."""
+        return {one.name: None if one.required else _value(self.name, one, None, now) for one in self.parameters}
+
     def window_of(self, values: Mapping[str, object], now: int) -> Window:
         """Return the time that an answer with ``values`` is about."""
         if self.window == "at":

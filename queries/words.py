@@ -48,8 +48,10 @@ _PLAIN_STATES: Final = frozenset({None, "present", "removed"})
 _LONG: Final = 120
 
 
-def happened(row: Row) -> str:
-    """Return what one row of a timeline says."""
+def happened(row: Row, *, of_many: bool = False) -> str:
+    """Return what one row of a timeline says; ``of_many`` things, so that each is named."""
+    if of_many and row["about"] == "size":
+        return _size(row, f" {row['subject']}")
     return _ABOUT[row["about"]](row)
 
 
@@ -74,7 +76,7 @@ def _finding(row: Row) -> str:
     return f"finding {row['kind']} ({row['state']}) {row['action']}{size}: {row['message']}"
 
 
-def _size(row: Row) -> str:
+def _size(row: Row, name: str = "") -> str:
     now, before = row["bytes"], row["previous_bytes"]
     role = f", {row['state']}" if row["state"] else ""
     size = "of unknown size" if now is None else human_bytes(now)
@@ -82,7 +84,7 @@ def _size(row: Row) -> str:
         change = ""
     else:
         change = f", {'grown' if now > before else 'shrunk'} by {human_bytes(abs(now - before))} since the sample before"
-    return f"{row['kind']} measured: {size}{role}{change}"
+    return f"{row['kind']}{name} measured: {size}{role}{change}"
 
 
 def _record(row: Row) -> str:

@@ -26,6 +26,7 @@ _CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
     "fixtures": (FIXTURES.is_dir, "the shared fixtures beside the checkout (../shared/fixtures)"),
     "podman": (lambda: _root("podman"), f"{_ROOT_AND} podman (Debian: apt-get install podman)"),
     "containers-storage": (lambda: _have("containers-storage"), "containers-storage (Debian: apt-get install containers-storage)"),
+    "chromium": (lambda: _have("chromium") and _have("chromedriver"), "Chromium (Debian: apt-get install chromium chromium-driver)"),
     "buildah": (lambda: _root("buildah"), f"{_ROOT_AND} buildah (Debian: apt-get install buildah)"),
     "inotifywait": (lambda: _have("inotifywait"), "inotifywait (Debian: apt-get install inotify-tools)"),
     "containerd": (lambda: _root("containerd"), f"{_ROOT_AND} containerd (Debian: apt-get install containerd)"),

@@ -25,6 +25,8 @@ PROGRAMS = {
     "containerd": "containerd",
     "dockerd": "docker.io",
     "inotifywait": "inotify-tools",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
     "java": "default-jre-headless",
     "mvn": "maven",
     "openssl": "openssl",

@@ -42,9 +42,8 @@ def asked_about(lake: Path | Engine, question: str, subject: str, values: Mappin
 
 def _filled(question: Question, values: Mapping[str, object], now: int) -> dict[str, object]:
     """Return ``values`` with the defaults of all other parameters."""
-    defaults: dict[str, object] = {parameter.name: parameter.default for parameter in question.parameters}
-    instants = {parameter.name: now for parameter in question.parameters if parameter.default == "now"}
-    return {**defaults, **instants, **{name: value for name, value in values.items() if value is not None}}
+    given = {name: value for name, value in values.items() if value is not None}
+    return {**question.defaults(now), **given}
 
 
 def _for_eyes(answer: Answer) -> Answer:

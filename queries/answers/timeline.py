@@ -67,7 +67,7 @@ def _told(engine: Engine, values: Mapping[str, object], title: tuple[str, ...], 
     scope = Scope(frozenset({cluster}) if isinstance(cluster, str) else None, frozenset(found) or None)
     said = completeness(engine, question.window_of(values, now), now=now, scope=scope)
     events = rows.to_pylist()
-    words = [happened(event) for event in events]
+    words = [happened(event, of_many=values["id"] is None and values["path"] is None) for event in events]
     rows = rows.append_column("happened", pa.array(words, TEXT))
     several = len(found) > 1
     names = ("after", "before", *(("node",) if several else ()), "origin", "what happened")
