@@ -103,6 +103,13 @@ class Advice:
             f" Next: {', or '.join(commands) or f'umount {where}'}"
         )
 
+    def recorded_mount(self, point: str) -> str:
+        """A mount that the engine's own list names although its layer is gone."""
+        return (
+            f"Nothing takes space: it is an entry in a list. Next: if findmnt {shlex.quote(printable(point))} prints nothing, the entry"
+            " goes with the run root at the next reboot; until then engines may answer 'layer not known' when they clean up."
+        )
+
     def deleted_open_file(self, processes: Collection[int]) -> str:
         """Deleted files that processes keep open."""
         which = ", ".join(str(pid) for pid in list(processes)[:5]) or "see evidence"

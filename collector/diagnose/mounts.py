@@ -36,6 +36,9 @@ def leaks(look: Examination) -> None:
 
 
 def _mount(look: Examination, link: Link) -> None:
+    if link.detail.get("type") == "recorded":
+        _recorded_mount(look, link)
+        return
     layer = link.target or ""
     lost = [name for name in _made_of(link) if _lost(look, name)]
     deleted = bool(lost) or (link.detail.get("deleted") is True and not _recorded(look, layer))
@@ -72,6 +75,27 @@ def _mount(look: Examination, link: Link) -> None:
             keys=[link.key],
             owner=link.owner,
             grace="none" if deleted else None,
+        )
+    )
+
+
+def _recorded_mount(look: Examination, link: Link) -> None:
+    """Report what containers/storage believes to have mounted although the layer is gone: it will try to unmount that first."""
+    layer = link.target or ""
+    if not _lost(look, layer):
+        return
+    look.report(
+        Case(
+            "ghost-reference",
+            "layer",
+            layer,
+            None,
+            f"The run root records layer {short(layer)} as mounted at {printable(link.subject)}, but the layer is gone.",
+            look.advice.recorded_mount(link.subject),
+            evidence={"file": "mountpoints.json", "count": link.detail.get("count"), "mount_point": link.subject},
+            times={"mountpoints.json written": fact(link, "mtime_ns")},
+            compared=look.files_of("layers"),
+            keys=[link.key],
         )
     )
 

@@ -15,6 +15,7 @@ from collector.stores import find_stores
 from linktrail.clock import SystemClock
 from linktrail.codes import CODES
 from linktrail.errors import EXIT_OK, LinktrailError, UnknownMessageError, UsageError
+from linktrail.reporting import warn
 
 TEXT_LIMIT: Final = 16 << 20
 
@@ -60,7 +61,7 @@ def _checked(roots: Sequence[Path] | None, *, contents: bool) -> tuple[CheckRepo
     if roots:
         report = run_check(roots, contents=contents, min_age=0, clock=SystemClock())
         return report, report.errors
-    found = [store.root for store in find_stores()]
+    found = [store.root for store in find_stores(warn)]
     if not found:
         return None, []
     try:

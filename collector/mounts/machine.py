@@ -14,18 +14,20 @@ from __future__ import annotations
 import os
 import select
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from collector.links import Link, LinkKind, Problem, Survey
+from collector.links import Link, LinkKind, Problem, StoreKind, Survey
 from collector.mounts.holders import OpenFiles, read_open_files
 from collector.mounts.kernel import statfs
 from collector.mounts.links import MOUNTS, OPEN_FILES, Attribution, MountLinks, open_file_links
 from collector.mounts.namespaces import Namespaces, read_namespaces
 from collector.mounts.places import OWN_TABLE, Places, Position, mounted_at_root
+from collector.mounts.recorded import recorded_mounts, usual_run_roots
+from collector.stores.roots import configured_run_roots
 from linktrail.clock import NANOSECONDS, Clock
 
 PROC: Final = Path("/proc")
@@ -64,8 +66,12 @@ def usual_proc() -> Path:
 class Machine:
     """The mount tables and open files below one ``/proc``."""
 
-    def __init__(self, proc: Path, clock: Clock, *, keep: bool = False) -> None:
-        """Read below ``proc`` (``OFF``: nothing); ``keep`` what was read for a while, as a recorder does."""
+    def __init__(self, proc: Path, clock: Clock, *, keep: bool = False, run_roots: Sequence[Path] | None = None) -> None:
+        """Read below ``proc`` (``OFF``: nothing); ``keep`` what was read for a while, as a recorder does.
+
+        ``run_roots`` are those of containers/storage (default: this machine's).
+        """
+        self._run_roots = run_roots
         self._proc = proc
         self._clock = clock
         self._keep = keep
@@ -99,7 +105,8 @@ class Machine:
         files = self._open_files(survey.root, frozenset(mounts.layers))
         used = self._geometry(survey) if mounts.links or _bound(namespaces, names) else None
         found = Attribution(mounts, places, position, self._remembered, used)
-        links = (*mounts.links, *open_file_links(files, found))
+        recorded = recorded_mounts(places, self._known_run_roots()) if survey.kind is StoreKind.CONTAINERS_STORAGE else ()
+        links = (*mounts.links, *recorded, *open_file_links(files, found))
         self._remember(mounts)
         return Seen(links, len(namespaces.all), partly=namespaces.unread or files.unread)
 
@@ -133,6 +140,11 @@ class Machine:
             os.close(descriptor)
         self._watched.clear()
         self._watch = None
+
+    def _known_run_roots(self) -> Sequence[Path]:
+        if self._run_roots is None:
+            self._run_roots = usual_run_roots(configured_run_roots())
+        return self._run_roots
 
     def _tables(self) -> Namespaces:
         now = self._clock.now().monotonic

@@ -2,8 +2,8 @@
 
 Read are, below ``host`` (``/``, or where a pod has the host's filesystem):
 
-* containers/storage: ``graphroot`` and ``rootless_storage_path`` of storage.conf(5), ``root`` of crio.conf(5), and for each user the
-  ``graphroot`` of ``~/.config/containers/storage.conf``
+* containers/storage: ``graphroot``, ``rootless_storage_path`` and ``runroot`` of storage.conf(5), ``root`` and ``runroot`` of crio.conf(5),
+  and for each user the ``graphroot`` of ``~/.config/containers/storage.conf``
 * containerd: ``root`` of config.toml and of the files it imports; ``data-dir`` of k3s and RKE2 (of their YAML this one key alone)
 * Docker: ``data-root`` (once ``graph``) of daemon.json, that of the snap, and those of rootless users; below it Docker's own containerd
 
@@ -75,6 +75,11 @@ def configured_roots(warn: Warn, *, host: Path = _ROOT, environment: Mapping[str
     return tuple(Configured(kind, host / root.relative_to("/")) for kind, root in found)
 
 
+def configured_run_roots(*, host: Path = _ROOT) -> tuple[Path, ...]:
+    """Return the run roots of containers/storage that configuration names (``runroot``); what is garbage is told with the roots."""
+    return tuple(dict.fromkeys(host / root.relative_to("/") for root in _Reader(host, ignore, {}).run_roots()))
+
+
 class _Reader:
     """One look at the configuration below ``host``."""
 
@@ -93,6 +98,12 @@ class _Reader:
         if data := self.environment.get("XDG_DATA_HOME", ""):
             for kind, place in _IN_HOME.items():
                 yield from _root(kind, f"{data}/{place.removeprefix('.local/share/')}")
+
+    def run_roots(self) -> Iterator[Path]:
+        for patterns, table in ((_STORAGE, "storage"), (_CRIO, "crio")):
+            for path, document in self._documents(patterns, tomllib.loads):
+                named = self._named(StoreKind.CONTAINERS_STORAGE, _table(document, table).get("runroot"), path)
+                yield from (configured.root for configured in named)
 
     def _storage(self, users: Iterable[User]) -> Iterator[Configured]:
         kind = StoreKind.CONTAINERS_STORAGE
