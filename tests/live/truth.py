@@ -24,13 +24,17 @@ def folded(rows: Iterable[Recorded]) -> dict[tuple[str, str, str], Recorded]:
     return held
 
 
+def _said(row: Recorded) -> tuple[str | None, ...]:
+    return row.link_state, row.target, row.detail, row.layer_id
+
+
 def told_twice(rows: Iterable[Recorded]) -> list[tuple[Recorded | None, Recorded]]:
     """Return the rows that say what was said already: made while there, removed while gone, changed to what it was."""
     wrong: list[tuple[Recorded | None, Recorded]] = []
     held: dict[tuple[str, str, str], Recorded] = {}
     for row in rows:
         known = held.get(row.key)
-        same = known is not None and (known.link_state, known.target, known.detail) == (row.link_state, row.target, row.detail)
+        same = known is not None and _said(known) == _said(row)
         if (known is not None) == (row.action in _BEGINNINGS) or (row.action not in {"removed", *_BEGINNINGS} and same):
             wrong.append((known, row))
         if row.action == "removed":
