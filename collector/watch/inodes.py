@@ -1,24 +1,19 @@
 """Which inodes have a name inside the layers: read once, when the first change of a link count asks.
 
 A change of a link count names only the inode, and the other name may lie anywhere on the filesystem. The names that were there before the
-mark are read by a thread (inode numbers from the directories alone, no file is asked); those that came later the events tell. Eight
-bytes an inode. The walk follows no link and leaves no filesystem.
+mark are read by a thread (inode numbers from the directories alone, no file is asked); those that came later the events tell. When the
+index has to be built anew, only directories that changed are listed (``nametree``). Sixteen bytes an inode.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
 
-from collector.watch.steps import ROOT, STEP
-
-_READ: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-_OPEN_AT_ONCE: Final = 64
+from collector.watch.nametree import NameTree
 
 
 class InodeIndex:
@@ -27,6 +22,8 @@ class InodeIndex:
     def __init__(self) -> None:
         """Know nothing yet."""
         self._inodes: dict[Path, array[int]] | None = None
+        self._trees: dict[Path, NameTree] = {}
+        self._sorted: dict[Path, array[int]] = {}
         self._building: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -64,59 +61,15 @@ class InodeIndex:
         self._stop.clear()
 
     def _build(self, directories: tuple[Path, ...]) -> None:
+        self._trees = {directory: self._trees.get(directory) or NameTree(directory) for directory in directories}
         found: dict[Path, array[int]] = {}
-        for directory in directories:
+        for directory, tree in self._trees.items():
+            tree.read(self._stop.is_set)
             if self._stop.is_set():
                 return
-            inodes = sorted(self._below(directory))
-            if inodes:
-                found[directory] = array("Q", inodes)
-        if not self._stop.is_set():
-            self._inodes = found
-
-    def _below(self, top: Path) -> list[int]:
-        """Return the inodes of everything below ``top`` that is no directory."""
-        inodes: list[int] = []
-        try:
-            at = os.open(top, ROOT | os.O_NOFOLLOW)
-        except OSError:  # removed meanwhile: nothing has a name there
-            return inodes
-        try:
-            self._walk(at, os.fstat(at).st_dev, inodes)
-        finally:
-            os.close(at)
-        return inodes
-
-    def _walk(self, top: int, device: int, inodes: list[int]) -> None:
-        pending: list[tuple[str, ...]] = [()]
-        while pending and not self._stop.is_set():
-            names = pending.pop()
-            try:
-                at = _descend(top, names, device)
-            except OSError:  # removed, replaced or another filesystem
-                continue
-            try:
-                with os.scandir(at) as entries:
-                    for entry in entries:
-                        if entry.is_dir(follow_symlinks=False):
-                            pending.append((*names, entry.name))
-                        else:
-                            inodes.append(entry.inode())
-            except OSError:  # it went while it was read
-                continue
-            finally:
-                os.close(at)
-
-
-def _descend(top: int, names: tuple[str, ...], device: int) -> int:
-    at = os.open(".", STEP, dir_fd=top)
-    for name in names:
-        step = os.open(name, STEP, dir_fd=at)
-        os.close(at)
-        at = step
-    try:
-        if os.fstat(at).st_dev != device:
-            raise OSError("another filesystem")
-        return os.open(".", _READ, dir_fd=at)
-    finally:
-        os.close(at)
+            if tree.listed or directory not in self._sorted:
+                self._sorted[directory] = array("Q", sorted(tree.inodes()))
+            if self._sorted[directory]:
+                found[directory] = self._sorted[directory]
+        self._sorted = dict(found)
+        self._inodes = found
