@@ -22,7 +22,7 @@ from collector.links import NOBODY, Link, LinkKind
 from collector.mounts.holders import OpenFile, OpenFiles, Process
 from collector.mounts.kernel import OVERLAY_MAGIC, FileSystem
 from collector.mounts.mountinfo import Layers, Mount, below, layers_of
-from collector.mounts.namespaces import Namespaces
+from collector.mounts.namespaces import Namespace, Namespaces
 from collector.mounts.places import Places, Position
 
 MOUNTS: Final = "mountinfo"
@@ -40,7 +40,8 @@ class _Seen:
     mount: Mount
     places: list[str]
     upper: bool
-    where: list[dict[str, Any]] = field(default_factory=list)
+    where: list[dict[str, Any]] = field(default_factory=list)  # the first namespaces that have it
+    count: int = 0
 
 
 class MountLinks:
@@ -56,11 +57,11 @@ class MountLinks:
         for space in namespaces.all:
             for mount in space.mounts:
                 self.ids[mount.id] = mount
-                self._take(mount, {"namespace": space.name, "point": mount.point, "processes": list(space.processes[:_SHOWN])})
+                self._take(mount, space)
         self.links = tuple(self._link(seen) for seen in self._seen.values())
         self.layers = {link.detail["device"]: link.target for link in self.links if link.target and link.detail["type"] != "bind"}
 
-    def _take(self, mount: Mount, where: dict[str, Any]) -> None:
+    def _take(self, mount: Mount, space: Namespace) -> None:
         if "overlay" in mount.kind:
             key = (mount.device, "")
             if key not in self._seen:
@@ -73,7 +74,10 @@ class MountLinks:
             self._seen.setdefault(key, _Seen(mount, [rest.partition("/")[0]], upper=True))
         else:
             return
-        self._seen[key].where.append(where)
+        seen = self._seen[key]
+        seen.count += 1
+        if len(seen.where) < _SHOWN:
+            seen.where.append({"namespace": space.name, "point": mount.point, "processes": list(space.processes[:_SHOWN])})
 
     def _of_overlay(self, mount: Mount) -> _Seen | None:
         made = self._made.get(mount.device)
@@ -122,7 +126,7 @@ class MountLinks:
             layers[0],
             layer_id=layers[0],
             detail=detail,
-            facts={"namespaces": seen.where[:_SHOWN], "namespace_count": len(seen.where), "read_only": mount.read_only},
+            facts={"namespaces": seen.where, "namespace_count": seen.count, "read_only": mount.read_only},
             owner=told.owner if told is not None else NOBODY,
         )
 

@@ -34,6 +34,7 @@ PROC: Final = Path("/proc")
 HOST_PROC: Final = Path("/host/proc")
 OFF: Final = Path("off")
 TABLE_SECONDS: Final = 10.0
+DUTY: Final = 0.05  # the share of time that may go into reading mount tables because they changed
 FILES_SECONDS: Final = 60.0
 _REMEMBERED: Final = 10_000
 
@@ -79,6 +80,7 @@ class Machine:
         self._files: tuple[int, OpenFiles] | None = None
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._overlays: dict[str, frozenset[str]] = {}  # devices, by store
+        self._not_before = 0  # monotonic ns
         self._watch: select.poll | None = None
         self._watched: list[int] = []
 
@@ -86,7 +88,11 @@ class Machine:
         """Return the mounts and the held deleted files of the store of ``survey``. Never raises."""
         if self._proc == OFF:
             return Seen(off="switched off (--proc off)")
-        return replace(self._look(survey), root_mount=mounted_at_root(survey))
+        began = self._clock.now().monotonic
+        seen = replace(self._look(survey), root_mount=mounted_at_root(survey))
+        now = self._clock.now().monotonic
+        self._not_before = now + round((now - began) / DUTY)
+        return seen
 
     def _look(self, survey: Survey) -> Seen:
         position = Position.of(survey)
@@ -111,7 +117,10 @@ class Machine:
         return Seen(links, len(namespaces.all), partly=namespaces.unread or files.unread)
 
     def changed(self) -> bool:
-        """Tell whether the mount table of process 1, or of this one, changed since it was last asked; the first answer is no."""
+        """Tell whether the mount table of process 1, or of this one, changed since it was last asked; the first answer is no.
+
+        On a machine that mounts all the time the answer waits, in proportion to what a look costs (``DUTY``).
+        """
         if self._proc == OFF:
             return False
         if self._watch is None:
@@ -125,7 +134,7 @@ class Machine:
                 self._watch.register(descriptor, select.POLLPRI)
             self._watch.poll(0)
             return False
-        if not self._watch.poll(0):
+        if self._clock.now().monotonic < self._not_before or not self._watch.poll(0):
             return False
         self.forget_tables()
         return True

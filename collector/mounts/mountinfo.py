@@ -121,6 +121,9 @@ def _options(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _split(value: bytes) -> Iterator[str]:
     """Split a list at the colons that no backslash hides; an empty part (``::`` marks data-only layers) is none."""
+    if b"\\" not in value:
+        yield from (_path(part) for part in value.split(b":") if part)
+        return
     part = bytearray()
     position = 0
     while position < len(value):
