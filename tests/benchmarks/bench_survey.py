@@ -39,7 +39,7 @@ def run() -> list[dict[str, object]]:
         survey = kept.survey(root, clock=clock)
         assert sum(1 for _ in survey.of_kind(LinkKind.LAYER_DIRECTORY)) == IMAGES * (LAYERS_OF_IMAGE + 1)
         readers: dict[str, Callable[[], object]] = {
-            "find": lambda: _find(root),
+            "find": lambda: find_all(root),
             "survey": lambda: ContainersStorage().survey(root, clock=clock),
             "survey-again": lambda: kept.survey(root, clock=clock),
             "mounts": lambda: machine.look(survey),
@@ -52,10 +52,11 @@ def run() -> list[dict[str, object]]:
                 if number > 0:
                     times[name].append(time.perf_counter() - began)
     peer = statistics.median(times.pop("find"))
-    return [_row(name, statistics.median(found), peer) for name, found in times.items()]
+    return [row(name, statistics.median(found), peer) for name, found in times.items()]
 
 
-def _row(name: str, seconds: float, peer: float) -> dict[str, object]:
+def row(name: str, seconds: float, peer: float) -> dict[str, object]:
+    """Return one row of the answer; times in seconds."""
     return {
         "name": name,
         "value": round(seconds, 3),
@@ -78,7 +79,7 @@ def _store(root: Path) -> Path:
     return root
 
 
-def _find(root: Path) -> None:
+def find_all(root: Path) -> None:
     content = ["-path", "*/diff/*", "-prune", "-o"]
     command = ["find", str(root), *content, "-printf", "%p %y %i %n %s %T@ %C@ %l\\n"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
