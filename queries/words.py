@@ -38,6 +38,7 @@ _LINKS: Final[dict[str, tuple[str, str]]] = {
     "content": ("content {subject}", ""),
     "ingest": ("download {subject}", ""),
     "mount": ("mount at {subject}", "->"),
+    "open_file": ("deleted files that processes hold of {subject}", ""),
     "metadata_file": ("metadata file {file_path}", ""),
     "symlink": ("symbolic link {file_path}", "->"),
     "hardlink": ("hard link {file_path}", "->"),

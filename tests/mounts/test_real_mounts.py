@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -169,6 +171,21 @@ def test_other_stores_are_no_business_of_this_one(store: Running, tmp_path: Path
         other.mount(shell)
         assert links_of(store, LinkKind.MOUNT) == []
         assert [link.subject for link in links_of(other, LinkKind.MOUNT)] == [str(other.merged)]
+
+
+def test_a_dead_disk(store: Running, tmp_path: Path) -> None:
+    """A store on a filesystem that is mounted read-only: the check says that it looked at no mounts, and finds it healthy."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with Shell() as shell:
+        shell.run(f"mount --bind -o ro {quoted(store.root)} {quoted(disk)}")
+        words = f"cd {quoted(Path.cwd())}; {quoted(sys.executable)} -m linktrail check {quoted(disk)}"
+        (document,) = json.loads(shell.run(f"{words} --json"))["stores"]
+        assert document["mounts"] == {
+            "read": False,
+            "why": "its filesystem is mounted read-only, so no engine of this machine writes to it",
+        }
+        assert f"mounts and open files of {disk}: not looked at" in shell.run(words)
 
 
 def test_off_is_said(store: Running, tmp_path: Path) -> None:

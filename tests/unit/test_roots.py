@@ -131,6 +131,8 @@ def test_each_store_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write(host, "etc/crio/crio.conf", '[crio]\nroot = "/named"\n')
     (host / "s").symlink_to(made.root)
     (host / "named").symlink_to(tmp_path / "named")
+    rootless = small(host / "home/eve/.local/share/containers/storage") if os.geteuid() == 0 else None
     monkeypatch.setattr(stores, "configured_roots", lambda warn: configured_roots(warn, host=host, environment={}))
     warnings: list[ConfigurationError] = []
-    assert [store.root for store in find_stores(warnings.append)] == [host / "s"]
+    assert [store.root for store in find_stores(warnings.append)] == [host / "s", *([rootless.root] if rootless else [])]
+    assert warnings == []
