@@ -46,6 +46,9 @@ def render(report: CheckReport, stream: TextIO, *, owners: bool = False) -> None
         for line in _finding(store, finding):
             console.print(line)
     console.print()
+    for store in report.stores:
+        if (compared := _compared(store)) is not None:
+            console.print(compared)
     console.print(_summary(report))
     for error in report.errors:
         console.print(Text(f"error: {error.message}", style="red"))
@@ -120,6 +123,16 @@ def _finding(store: StoreReport, finding: Finding) -> Iterator[Text]:
     if owner:
         yield Text(f"  belongs to {', '.join(owner)}", style="dim")
     yield Text(f"  {printable(finding.advice)}", style="green")
+
+
+def _compared(store: StoreReport) -> Text | None:
+    """Say how much of a store's contents was compared, where that was asked for."""
+    if store.contents is None:
+        return None
+    coverage = store.contents.coverage
+    text = f"{printable(store.survey.root)}: files of {coverage['compared']} of {coverage['layers']} image layers compared"
+    reasons = "; ".join(f"{count}: {reason}" for reason, count in coverage["not_compared"].items())
+    return Text(text + (f" (not compared: {reasons})" if reasons else ""), style="dim")
 
 
 def _summary(report: CheckReport) -> Text:

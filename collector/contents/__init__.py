@@ -25,8 +25,9 @@ from collector.contents.compare import Difference, compare
 from collector.contents.expected import ArchiveError
 from collector.contents.image_data import ImageData
 from collector.contents.link_damage import BadLink, Suspicions, bad_links, climbing_links
+from collector.contents.merged import Chain
 from collector.contents.report import Reporter
-from collector.contents.sources import Source, Unchecked, files_of, sources, writable
+from collector.contents.sources import Source, Unchecked, composed, files_of, sources, unpacked_over_parents, writable
 from collector.contents.tree import Actual, Folder, Tree, read_tree
 from collector.findings import Contents, Finding
 from collector.graph import Graph
@@ -105,9 +106,16 @@ class _Run:
                 self.problems.append(Problem("/".join(source.steps), words(error)))
 
     def _compare(self, source: Source) -> Iterator[Finding]:
+        if composed(self.root, source.steps):
+            self._unchecked["composefs"] += 1
+            return
         with source.record(self.root) as record, self.root.directory(*source.steps) as diff:
             headers = record.headers()
             difference, tree = compare(diff, headers)
+            renamed = self._through_links(source.layer, difference, tree)
+            if renamed:
+                headers = headers.rename(renamed)
+                difference, tree = compare(diff, headers)
             verdict = record.verify(diff, headers, _known(difference))
             for path in headers.opaque:  # told by the record too, where the attribute cannot be read
                 _make_opaque(tree, path)
@@ -122,6 +130,18 @@ class _Run:
                 yield self._report.unreadable(source, path, words(error))
             elif error.errno not in _GONE:
                 self.problems.append(Problem("/".join((*source.steps, path)), words(error)))
+
+    def _through_links(self, layer: Layer, found: Difference, tree: Tree) -> dict[str, str]:
+        """Return {name in the archive: where it stands} for entries that were unpacked through a symbolic link on their way.
+
+        Such images are healthy: ``lib/x`` stands in ``usr/lib`` where ``lib`` is a link.
+        """
+        if not found.missing or not found.added:
+            return {}
+        below = self.graph.ancestors(layer.id) if unpacked_over_parents(self.graph) else ()
+        trees = [tree, *(other for parent in below if (other := self._tree(parent)) is not None)]
+        chain, added = Chain([other.top for other in trees]), set(found.added)
+        return {path: real for path in found.missing if (real := chain.real(path)) != path and real in added}
 
     # --- links in the merged chain ----------------------------------------------------------------------------
 
@@ -178,7 +198,10 @@ class _Run:
             if steps is None:
                 continue
             try:
-                with self._root(graph.survey.root).directory(*steps) as diff:
+                root = self._root(graph.survey.root)
+                if composed(root, steps):
+                    return None
+                with root.directory(*steps) as diff:
                     return read_tree(diff, _nobody)
             except OSError:
                 return None

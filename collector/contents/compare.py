@@ -50,15 +50,15 @@ class Difference:
 
 def compare(diff: Directory, headers: Headers) -> tuple[Difference, Tree]:
     """Return how the layer in the open directory ``diff`` differs from ``headers``, and its tree. Raises ``OSError``."""
-    comparison = _Comparison(headers.entries)
+    comparison = _Comparison(headers)
     tree = read_tree(diff, comparison.visit)
     return comparison.finish({path for path, _ in tree.unread}), tree
 
 
 class _Comparison:
-    def __init__(self, expected: dict[str, Expected]) -> None:
-        self._expected = expected
-        self._sorted = sorted(expected)
+    def __init__(self, headers: Headers) -> None:
+        expected = self._expected = headers.entries
+        self._sorted = sorted([*expected, *(f"{path}/" for path in headers.opaque)])
         self._found = Difference()
         self._seen: set[str] = set()
         self._inodes: dict[str, int] = {}

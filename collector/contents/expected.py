@@ -55,10 +55,18 @@ class Expected(NamedTuple):
 
 @dataclass(slots=True)
 class Headers:
-    """Everything an archive says: entries by path, and the directories that hide what is below them."""
+    """Everything an archive says: entries by path, and the directories that hide what is below them.
+
+    ``renamed`` are names of the archive (keys) whose entries stand elsewhere (values), because they lead through symbolic links.
+    """
 
     entries: dict[str, Expected] = field(default_factory=dict)
     opaque: set[str] = field(default_factory=set)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def rename(self, renamed: dict[str, str]) -> Headers:
+        """Return these headers with names that lead through symbolic links replaced by where the entries stand."""
+        return Headers({renamed.get(path, path): entry for path, entry in self.entries.items()}, self.opaque, renamed)
 
 
 class Forward:

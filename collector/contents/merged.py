@@ -95,6 +95,14 @@ class Chain:
                     elif isinstance(seen.node, str):
                         yield (*prefix, name), seen.node, seen.layer
 
+    def real(self, path: str) -> str:
+        """Return ``path`` with every link on the way to its last name resolved; as it is where that leads nowhere."""
+        parent, slash, name = path.rpartition("/")
+        if not slash:
+            return path
+        end = _Walk(self.root).run((), f"/{parent}")
+        return f"{end.path}/{name}".lstrip("/") if end.outcome is Outcome.THERE else path
+
     def resolve(self, path: Sequence[str], target: str) -> Resolution:
         """Say where the link at ``path`` with this ``target`` leads."""
         return _Walk(self.root).run(path[:-1], target)

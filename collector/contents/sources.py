@@ -26,6 +26,7 @@ from collector.safe_json import parse
 _BLOBS: Final = ("io.containerd.content.v1.content", "blobs", "sha256")
 _LAYERDB: Final = ("image", "overlay2", "layerdb", "sha256")
 _OVERLAYFS: Final = "overlayfs"
+_COMPOSEFS: Final = "composefs-data"
 _UNCOMPRESSED: Final = "containerd.io/uncompressed"
 _CONFIG_LIMIT: Final = 4 << 20
 _CHAIN_LIMIT: Final = 10_000
@@ -77,6 +78,21 @@ def files_of(graph: Graph, layer: Layer) -> tuple[str, ...] | None:
     return (*LAYER_HOME[kind].split("/"), layer.place, "fs")
 
 
+def composed(root: Directory, steps: tuple[str, ...]) -> bool:
+    """Tell whether a layer's files stand under their digests (composefs), so that names and links say nothing. Raises ``OSError``."""
+    with root.directory(*steps[:-1]) as place:
+        try:
+            place.stat(_COMPOSEFS)
+        except FileNotFoundError:
+            return False
+    return True
+
+
+def unpacked_over_parents(graph: Graph) -> bool:
+    """Tell whether the engine unpacks a layer over its merged parents (so that links of theirs lead entries elsewhere), or by itself."""
+    return graph.survey.kind is StoreKind.CONTAINERD_OVERLAYFS
+
+
 def writable(graph: Graph, layer: Layer) -> bool:
     """Tell whether a container or a build may be writing to ``layer`` now."""
     detail = layer.record.detail
@@ -126,8 +142,7 @@ class _FromTarSplit:
         return self.split.headers()
 
     def verify(self, diff: Directory, headers: Headers, known: Collection[str]) -> Verdict:
-        del headers  # the tar-split has its own order, which the digest needs
-        return verify_archive(diff, self.split.pieces(), self.digest, known)
+        return verify_archive(diff, self.split.pieces(), self.digest, known, headers.renamed)
 
 
 @dataclass(frozen=True, slots=True)

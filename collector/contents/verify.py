@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Self
 
 from fastcrc import crc64
@@ -40,14 +41,20 @@ def verify_files(diff: Directory, entries: dict[str, Expected], known: Collectio
     return verdict
 
 
-def verify_archive(diff: Directory, pieces: Iterator[Piece], digest: str | None, known: Collection[str]) -> Verdict:
-    """Compare the files of a tar-split, and put the archive together again. Raises ``ArchiveError`` and ``OSError``."""
+def verify_archive(
+    diff: Directory, pieces: Iterator[Piece], digest: str | None, known: Collection[str], renamed: Mapping[str, str] = MappingProxyType({})
+) -> Verdict:
+    """Compare the files of a tar-split, and put the archive together again. Raises ``ArchiveError`` and ``OSError``.
+
+    ``renamed`` gives, for names that lead through symbolic links, where the file stands.
+    """
     verdict = Verdict()
     archive, whole = hashlib.sha256(), True
     with _Files(diff) as files:
         for piece in pieces:
             archive.update(piece.raw)
             path = normal(piece.name) if piece.name is not None and piece.size else None
+            path = renamed.get(path, path) if path is not None else None
             if piece.size and (path is None or path in known):
                 whole = False
             elif path is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,18 @@ from linktrail.testing.layer_tar import Entry, Layer, layer_ids
 NAME = "localhost/app:1"
 
 
-def store(root: Path, layers: Sequence[Mapping[str, Entry]], *, container: bool = False) -> list[Path]:
+class ThroughLink(Layer):
+    """A layer whose archive has no entry for the directory ``lib``, so that what it names below goes where a link of that name leads."""
+
+    def walk(self) -> Iterator[tuple[str, Entry | None]]:
+        """Yield what any layer does, without that directory."""
+        return ((path, entry) for path, entry in super().walk() if entry is not None or path != "lib")
+
+
+def store(root: Path, layers: Sequence[Mapping[str, Entry] | Layer], *, container: bool = False) -> list[Path]:
     """Pull an image of ``layers`` (base first) into a store at ``root`` and return their directories; the last may be a container's."""
     builder = StoreBuilder(root)
-    contents = [Layer(entries) for entries in layers]
+    contents = [layer if isinstance(layer, Layer) else Layer(layer) for layer in layers]
     finish(builder.pull(NAME, contents))
     diffs = [root / "overlay" / layer / "diff" for layer in layer_ids(contents)]
     for diff in diffs:

@@ -10,7 +10,7 @@ from collector.check import run_check
 from collector.contents.owners import Owners
 from linktrail.testing.clock import FakeClock
 from linktrail.testing.layer_tar import Entry, Hardlink, Symlink, Whiteout
-from tests.contents.scene import codes, look, store
+from tests.contents.scene import ThroughLink, codes, look, store
 from tests.needs import need
 
 FILES: dict[str, Entry] = {
@@ -195,3 +195,33 @@ def test_a_file_that_cannot_be_read_is_an_error_and_the_rest_is_compared(tmp_pat
     report = run_check([tmp_path], contents=True, min_age=0, clock=FakeClock(), configurations=())
     assert {finding.code for _, finding in report.findings} == {"zero-length-files", "layer-content-modified"}
     assert ["deeper than 256 levels" in error.message for error in report.errors] == [True]
+
+
+def test_an_entry_unpacked_through_a_link_stands_where_that_leads(tmp_path: Path) -> None:
+    """Archives may name lib/x where lib is a link to usr/lib: the file is in usr/lib, compared there, and damage of it found."""
+    (diff,) = store(tmp_path, [ThroughLink({"usr/lib/own": b"1", "lib": Symlink("usr/lib"), "lib/x": b"library" * 9})])
+    assert (diff / "usr/lib/x").is_file()
+    assert look(tmp_path) == []
+    (diff / "usr/lib/x").write_bytes(b"LIBRARY" * 9)
+    assert codes(tmp_path) == {("layer-content-digest", "usr/lib/x")}
+    (diff / "usr/lib/x").unlink()
+    assert codes(tmp_path) == {("layer-content-modified", "lib/x")}
+
+
+def test_layers_of_composefs_are_counted_not_accused(tmp_path: Path) -> None:
+    """Their files stand under digests: names say nothing."""
+    base, _ = store(tmp_path, [FILES, {"etc/more": b"y"}])
+    (base.parent / "composefs-data").mkdir()
+    (base / "etc/passwd").rename(base / "0a")
+    report = run_check([tmp_path], contents=True, all_links=True, min_age=0, clock=FakeClock(), configurations=())
+    assert report.findings == []
+    (entry,) = report.document()["stores"]
+    assert entry["contents"] == {"layers": 2, "compared": 1, "not_compared": {"composefs": 1}}
+
+
+def test_an_opaque_directory_of_its_own_is_no_addition(tmp_path: Path) -> None:
+    """An archive may say only that a directory is opaque; it stands on disk all the same."""
+    _, upper = store(tmp_path, [FILES, {"etc/.wh..wh..opq": b"", "opt/app/.wh..wh..opq": b""}])
+    for directory in ("etc", "opt/app"):
+        (upper / directory / ".wh..wh..opq").unlink()
+    assert look(tmp_path) == []

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from collector.stores.protocol import no_progress
 from linktrail.testing.layer_tar import Entry, Layer, Symlink
 from tests.containerd.build import Store
 from tests.containerd.helpers import survey
+from tests.contents.scene import ThroughLink
 
 FILES: dict[str, Entry] = {"bin/app": b"program" * 1000, "bin/sh": Symlink("app"), "etc/conf": b"x=1"}
 UPPER: dict[str, Entry] = {"etc/conf": b"x=2", "etc/more": b"y" * 3000}
@@ -33,10 +34,14 @@ def sha(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def build(root: Path, pack: Callable[[bytes], bytes] = gzip.compress) -> list[Path]:
+def build(
+    root: Path,
+    pack: Callable[[bytes], bytes] = gzip.compress,
+    layers: Sequence[Layer] = (Layer(FILES), Layer(UPPER)),
+    unpacked: Sequence[Layer] | None = None,
+) -> list[Path]:
     """Make a containerd store with one image of two layers, unpacked, and return the directories of its snapshots and its blobs."""
     store = Store(root)
-    layers = [Layer(FILES), Layer(UPPER)]
     diffs = [sha(layer.tar) for layer in layers]
     chains = [diffs[0], sha(f"{diffs[0]} {diffs[1]}".encode())]
     config = f'{{"rootfs": {{"type": "layers", "diff_ids": ["{diffs[0]}", "{diffs[1]}"]}}}}'.encode()
@@ -52,7 +57,7 @@ def build(root: Path, pack: Callable[[bytes], bytes] = gzip.compress) -> list[Pa
     store.tag("example.org/app:1", store.blob(sha(b"manifest"), labels, data=b"manifest"))
     store.commit().close()
     places = [store.directory(number) / "fs" for number in numbers]
-    for place, layer in zip(places, layers, strict=True):
+    for place, layer in zip(places, unpacked or layers, strict=True):
         unpack(place, layer)
     return [*places, *(root / "io.containerd.content.v1.content/blobs" / blob.replace(":", "/") for blob in blobs)]
 
@@ -150,3 +155,13 @@ def test_a_container_that_climbs_out(tmp_path: Path) -> None:
     store.commit().close()
     (store.directory(number) / "fs/trap").symlink_to("../../etc/shadow")
     assert codes(tmp_path) == [("escaping-symlink", "one")]
+
+
+def test_an_entry_unpacked_through_a_link_of_a_layer_below(tmp_path: Path) -> None:
+    """Containerd unpacks over the merged parents: lib/x of the upper layer stands in usr/lib, where the base's link leads."""
+    layers = [Layer({"usr/lib/own": b"1", "lib": Symlink("usr/lib")}), ThroughLink({"lib/x": b"library" * 9})]
+    base, upper, _, _ = build(tmp_path, layers=layers, unpacked=[layers[0], Layer({"usr/lib/x": b"library" * 9})])
+    assert base.is_dir()
+    assert look(tmp_path).findings == ()
+    (upper / "usr/lib/x").write_bytes(b"LIBRARY" * 9)
+    assert [code for code, _ in codes(tmp_path)] == ["layer-content-digest"]
