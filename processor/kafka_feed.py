@@ -39,7 +39,7 @@ from processor.intake import Intake, Record
 _log = logging.getLogger(__name__)
 DEFAULT_GROUP: Final = "linktrail"
 _POLL_MS: Final = 500
-_JOIN_MS: Final = 3_000
+_JOIN_MS: Final = 1_000
 _BOOTSTRAP_MS: Final = 5_000
 _ANSWER_MS: Final = 10_000
 _IDLE_SECONDS: Final = 60.0
@@ -175,11 +175,13 @@ class KafkaFeed:
 
     def at_end(self) -> bool:
         """Compare the positions with the ends of the partitions. Raises ``BrokerError``."""
-        if self._consumer is None or not self._partitions or not self._sought:
-            return False
+        return self._consumer is not None and bool(self._partitions) and self._sought and self.lag() == 0
+
+    def lag(self) -> int:
+        """Return how many positions the partitions of this processor have that were not taken yet. Raises ``BrokerError``."""
         with self._guard, self._asking("cannot read the ends of partitions"):
             ends = self._consumer.end_offsets([self._place(number) for number in self._partitions], timeout_ms=_ANSWER_MS)
-        return all(partition.next_offset >= ends[self._place(partition.number)] for partition in self.intakes)
+        return sum(max(0, ends.get(self._place(partition.number), 0) - partition.next_offset) for partition in self.intakes)
 
     # --- connection and assignment --------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from tests.kafka.workers import process, ship
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kills", [16, pytest.param(400, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [12, pytest.param(400, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("group", ["", "group"])
 def test_everything_issued_arrives_once_whatever_is_killed(tmp_path: Path, own_node: Node, kills: int, group: str) -> None:
     """Kills at random points of shipping, acknowledging, polling, committing and of the broker's own work."""
