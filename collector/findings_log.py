@@ -23,6 +23,7 @@ from collector.diagnose import SETTLE_SECONDS
 from collector.differ import Unread
 from collector.findings import Diagnosis, Finding
 from collector.links import LinkKind, LinkState, Survey
+from collector.mounts.links import MOUNTS, OPEN_FILES
 from collector.rows import finding_columns
 from linktrail.clock import NANOSECONDS, Instant
 from linktrail.events import Interval, Row
@@ -115,6 +116,10 @@ def differs(known: Row, columns: Row) -> bool:
     return abs(now - before) * _TENTH > before
 
 
+_HELD: Final = {"orphan-mount": MOUNTS, "deleted-open-file": OPEN_FILES}
+"""What the kernel holds has no path in the store; it is unknown when that could not be looked at."""
+
+
 def _sure(gone: Mapping[str, Row], survey: Survey) -> Mapping[str, Row]:
     """Return those of ``gone`` whose absence this survey proves."""
     if not gone or not survey.problems:
@@ -123,7 +128,7 @@ def _sure(gone: Mapping[str, Row], survey: Survey) -> Mapping[str, Row]:
     unread = Unread(survey.unread)
     if unread.hides("") or blind & set(survey.unread):
         return {}
-    return {name: row for name, row in gone.items() if not unread.hides(str(row.get("file_path") or ""))}
+    return {name: row for name, row in gone.items() if not unread.hides(str(row.get("file_path") or _HELD.get(str(row.get("code")), "")))}
 
 
 def _since(row: Row) -> Interval | None:

@@ -51,6 +51,7 @@ class Seen:
     root_mount: str | None = None
     off: str | None = None
     partly: str | None = None
+    truncated: bool = False  # there are more mounts than are read: one that is not here may stand all the same
 
     def document(self) -> dict[str, object]:
         """Return the entry of ``mounts`` in the document of a check."""
@@ -114,7 +115,7 @@ class Machine:
         recorded = recorded_mounts(places, self._known_run_roots()) if survey.kind is StoreKind.CONTAINERS_STORAGE else ()
         links = (*mounts.links, *recorded, *open_file_links(files, found))
         self._remember(mounts)
-        return Seen(links, len(namespaces.all), partly=namespaces.unread or files.unread)
+        return Seen(links, len(namespaces.all), partly=namespaces.unread or files.unread, truncated=namespaces.unread is not None)
 
     def changed(self) -> bool:
         """Tell whether the mount table of process 1, or of this one, changed since it was last asked; the first answer is no.
@@ -190,8 +191,9 @@ class Machine:
 def with_seen(survey: Survey, seen: Seen, *, record: bool = False) -> Survey:
     """Return ``survey`` with what was seen. For the ``record``, what was not looked at counts as unread: it is not claimed to be gone."""
     problems = survey.problems
-    if record and seen.off is not None:
-        problems = (*problems, Problem(MOUNTS, seen.off), Problem(OPEN_FILES, seen.off))
+    unknown = seen.off or (seen.partly if seen.truncated else None)
+    if record and unknown is not None:
+        problems = (*problems, Problem(MOUNTS, unknown), Problem(OPEN_FILES, unknown))
     roots = (
         replace(link, detail={**link.detail, "mounted": seen.root_mount})
         for link in survey.of_kind(LinkKind.STORE_ROOT)

@@ -39,7 +39,7 @@ class Rig:
             spool=spool,
             ledger=Ledger.open(where / "ledger", spool.reader, filesystem=filesystem),
             clock=clock,
-            settings=Settings(drain=0.0),
+            settings=Settings(drain=0.0, min_age=0, diagnose_interval=0.1),
             machine=self.machine,
         )
         self.recorder.start()
@@ -50,10 +50,18 @@ class Rig:
         for _ in range(count):
             self.recorder.step(0.2)
 
+    def rows(self, table: str) -> list[Row]:
+        """Return the rows of one table so far."""
+        self.recorder.outbox.seal()
+        return [row for name, row in spool_rows(self.spool_path) if name == table]
+
     def mounts(self) -> list[Row]:
         """Return the rows about mounts so far."""
-        self.recorder.outbox.seal()
-        return [row for table, row in spool_rows(self.spool_path) if table == "links" and row["link_kind"] == "mount"]
+        return [row for row in self.rows("links") if row["link_kind"] == "mount"]
+
+    def orphans(self) -> list[object]:
+        """Return what was told of orphan mounts so far."""
+        return [row["action"] for row in self.rows("findings") if row["code"] == "orphan-mount"]
 
 
 @pytest.fixture
@@ -92,10 +100,24 @@ def test_nothing_is_claimed_gone_unseen(store: Running, tmp_path: Path) -> None:
     with Shell() as shell:
         store.mount(shell)
         rig = Rig(store, shell, tmp_path / "rig")
-        assert [row["action"] for row in rig.mounts()] == ["observed"]
+        store.containers.clear()
+        store.save()
+        rig.recorder.stores[0].read()
+        rig.steps(30)
+        assert rig.orphans() == ["opened"]
         for link in rig.pids:
             link.unlink()
         rig.machine.forget_tables()
         rig.recorder.stores[0].read()
+        rig.steps(30)
         assert [row["action"] for row in rig.mounts()] == ["observed"]
+        assert rig.orphans() == ["opened"]
+        for link in rig.pids:
+            link.symlink_to(f"/proc/{shell.pid}")
+        shell.run(f"umount {quoted(store.merged)}")
+        rig.machine.forget_tables()
+        rig.recorder.stores[0].read()
+        rig.steps(30)
+        assert [row["action"] for row in rig.mounts()] == ["observed", "removed"]
+        assert rig.orphans() == ["opened", "closed"]
         rig.machine.close()
