@@ -32,8 +32,8 @@ make, whiteouts more or less, and the empty places that engines make for their m
 ## When a symbolic link is a finding
 
 Links are resolved in the merged layers, as the container sees them: whiteouts and opaque directories hide, absolute targets start at the
-container's root, `..` at the root stays there, 40 links are followed. What leads below `/proc`, `/sys`, `/dev` or `/run` is
-provided by the runtime and never dangles.
+container's root, `..` at the root stays there, 40 links are followed. What leads below `/proc`, `/sys`, `/dev` or `/run`, or to
+where a container has something mounted (as podman, CRI-O and Docker keep its configuration), is provided at run time and never dangles.
 
 Images are shipped with links that dangle or climb out, and run well. So by default a link is a finding only with evidence that it was not
 so when the image was pulled:

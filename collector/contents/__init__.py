@@ -26,6 +26,7 @@ from collector.contents.expected import ArchiveError
 from collector.contents.image_data import ImageData
 from collector.contents.link_damage import BadLink, Suspicions, bad_links, climbing_links
 from collector.contents.merged import Chain
+from collector.contents.provided import provided
 from collector.contents.report import Reporter
 from collector.contents.sources import Source, Unchecked, composed, files_of, sources, unpacked_over_parents, writable
 from collector.contents.tree import Actual, Folder, Tree, read_tree
@@ -181,7 +182,12 @@ class _Run:
             yield from climbing_links(top, whole)
         else:
             suspicions = [self._suspicions.get(layer, Suspicions()) for layer in layers]
-            yield from bad_links(layers, whole, suspicions, everything=self._all_links)
+            yield from bad_links(layers, whole, suspicions, everything=self._all_links, provided=self._mounted(top))
+
+    def _mounted(self, top: str) -> frozenset[str]:
+        """Return where the containers with the writable layer ``top`` have something mounted."""
+        _, containers = self.graph.tops()
+        return frozenset().union(*(provided(self.root, self.graph.survey.kind, container) for container in containers.get(top, ())))
 
     def _tree(self, layer_id: str) -> Tree | None:
         if layer_id in self._trees:

@@ -90,12 +90,17 @@ class Suspicions:
 
 
 def bad_links(
-    layers: Sequence[str], trees: Sequence[Tree], suspicions: Sequence[Suspicions], *, everything: bool = False
+    layers: Sequence[str],
+    trees: Sequence[Tree],
+    suspicions: Sequence[Suspicions],
+    *,
+    everything: bool = False,
+    provided: frozenset[str] = frozenset(),
 ) -> Iterator[BadLink]:
-    """Yield the links to name in an image's chain, topmost layer first in all three."""
+    """Yield the links to name in a chain, topmost layer first in all three; ``provided`` is where a container has mounts."""
     if not everything and not any(suspicions):
         return  # all is as recorded: whatever dangles was shipped so
-    chain = Chain([tree.top for tree in trees])
+    chain = Chain([tree.top for tree in trees], provided)
     for steps, target, number in chain.links():
         path = "/".join(steps)
         end = chain.resolve(steps, target)

@@ -72,8 +72,9 @@ class Seen(NamedTuple):
 class Chain:
     """The layers of one image, topmost first."""
 
-    def __init__(self, tops: Sequence[Folder]) -> None:
-        """Merge the layers whose top directories are ``tops``."""
+    def __init__(self, tops: Sequence[Folder], provided: frozenset[str] = frozenset()) -> None:
+        """Merge the layers whose top directories are ``tops``; ``provided`` are paths where a container has something mounted."""
+        self._provided = provided
         self.root = MergedFolder(tuple(Part(number, top) for number, top in enumerate(tops)))
 
     def links(self) -> Iterator[tuple[tuple[str, ...], str, int]]:
@@ -100,12 +101,12 @@ class Chain:
         parent, slash, name = path.rpartition("/")
         if not slash:
             return path
-        end = _Walk(self.root).run((), f"/{parent}")
+        end = _Walk(self.root, self._provided).run((), f"/{parent}")
         return f"{end.path}/{name}".lstrip("/") if end.outcome is Outcome.THERE else path
 
     def resolve(self, path: Sequence[str], target: str) -> Resolution:
         """Say where the link at ``path`` with this ``target`` leads."""
-        return _Walk(self.root).run(path[:-1], target)
+        return _Walk(self.root, self._provided).run(path[:-1], target)
 
 
 def look_up(folder: MergedFolder, name: str) -> Seen | None:
@@ -133,7 +134,8 @@ def look_up(folder: MergedFolder, name: str) -> Seen | None:
 class _Walk:
     """One resolution."""
 
-    def __init__(self, root: MergedFolder) -> None:
+    def __init__(self, root: MergedFolder, mounted: frozenset[str]) -> None:
+        self._mounted = mounted
         self._way: list[tuple[str, MergedFolder]] = [("", root)]
         self._links = 0
         self._climbs = False
@@ -191,7 +193,10 @@ class _Walk:
         return [".", *steps] if target.endswith("/") else steps
 
     def _provided(self, name: str) -> bool:
-        return (self._way[1][0] if len(self._way) > 1 else name) in RUNTIME
+        if (self._way[1][0] if len(self._way) > 1 else name) in RUNTIME:
+            return True
+        path = "/".join([*(step for step, _ in self._way[1:]), name])
+        return any(path == point or path.startswith(f"{point}/") for point in self._mounted)
 
     def _end(self, outcome: Outcome, name: str, layer: int | None = None) -> Resolution:
         steps = [step for step, _ in self._way[1:]]

@@ -70,6 +70,20 @@ def test_what_a_container_deletes_is_its_own_affair(tmp_path: Path) -> None:
     assert ("dangling-symlink", "lib/libc.so") in codes(tmp_path, all_links=True)
 
 
+def test_what_a_container_mounts_is_there(tmp_path: Path) -> None:
+    """A link into a volume leads to what the volume brings, in the chain of the container that has it; in the image it leads nowhere."""
+    layers: list[dict[str, Entry]] = [{"srv/data": Symlink("/volumes/one/data"), "srv/other": Symlink("/volumes/two")}]
+    *_, upper = store(tmp_path, layers, container=True)
+    (upper / "volumes/one").mkdir(parents=True)  # as the runtime makes the mount point
+    for name, target in (("new", "/volumes/one/new"), ("newer", "/volumes/onerous")):
+        (upper / name).symlink_to(target)
+    (userdata,) = tmp_path.glob("overlay-containers/*/userdata")
+    (userdata / "config.json").write_text('{"mounts": [{"destination": "/volumes/one"}, {"destination": 7}, null]}', encoding="ascii")
+    found = {(finding["subject"], link["path"]) for finding in look(tmp_path, all_links=True) for link in finding["evidence"]["links"]}
+    image = next(path.name for path in (tmp_path / "overlay").iterdir() if (path / "diff/srv").is_dir())
+    assert found == {(image, "srv/data"), (image, "srv/other"), (upper.parent.name, "newer")}
+
+
 def test_a_target_that_the_disk_lost(tmp_path: Path) -> None:
     """Where a recorded file is gone, the links to it are named beside it; where an upper layer has another, they are not."""
     base, _ = store(tmp_path, [{**BASE, "etc/alias": Symlink("conf")}, {"etc/conf": b"newer"}])

@@ -58,6 +58,28 @@ def test_the_message_of_a_real_damage_leads_to_it(fixture: str, text: str, code:
     assert {finding["code"] for finding in document["findings"]} == {code}
 
 
+@pytest.mark.parametrize(
+    ("fixture", "text", "codes"),
+    [
+        (
+            "docker/01-empty-link-parent-child-lower-is-l",
+            "readlink /var/lib/docker/overlay2/l: invalid argument",
+            {"link-file-empty", "lower-malformed"},
+        ),
+        ("docker/03-missing-l-symlink", "error creating overlay mount to /x/merged: no such file or directory", {"short-link-missing"}),
+        ("docker/06-layerdb-empty-dir", "failed to register layer: rename /a /b: file exists", {"metadata-leftover"}),
+        ("docker/08-layer-dir-removed-record-left", "lstat /var/lib/docker/overlay2/x: no such file or directory", {"layer-missing"}),
+    ],
+)
+def test_the_message_of_a_real_damage_in_docker_leads_to_it(fixture: str, text: str, codes: set[str], tmp_path: Path) -> None:
+    """The same for dockerd, whose damages have more than one finding where one made another."""
+    if not archived(fixture):
+        need("fixtures")
+    document = look(unpack(fixture, tmp_path), text)
+    assert document["verdict"] in {"present", "named"}
+    assert {finding["code"] for finding in document["findings"]} <= codes
+
+
 def test_ids_are_found_by_their_beginning(tmp_path: Path) -> None:
     """A short name, and the first characters of layers, images and containers, stand for what they belong to."""
     if not archived("e00_healthy"):
