@@ -132,3 +132,14 @@ def test_while_a_lease_lasts_its_end_is_said(tmp_path: Path) -> None:
     assert "holds it and expires 2026-11-24T16:04:13" in finding.message
     assert "ctr -n default leases delete --sync 692120168-ZRuu" in finding.advice
     assert {item.code for item in report.withheld} == {"unreferenced-layer"}
+
+
+def test_the_containerd_of_docker_is_silent(tmp_path: Path) -> None:
+    """Docker with graph drivers runs its containers in it, without snapshots: nothing is missing."""
+    need("fixtures")
+    root = unpack("docker20-healthy", tmp_path)
+    daemon = next(path for path in (root, *root.rglob("containerd/daemon")) if path.name == "daemon")
+    report = check(daemon, min_age=0)
+    assert [store.document()["kind"] for store in report.stores] == ["containerd_overlayfs"]
+    assert TABLE.keys(report) == set()
+    assert report.exit_code == 0
