@@ -8,7 +8,8 @@ Neither is one that the ``lower`` file of a recorded layer names.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Final
 
 from collector.diagnose.advice_docker import DockerAdvice
@@ -21,50 +22,78 @@ LAYERS: Final = "image/overlay2/layerdb/sha256"
 MOUNTS: Final = "image/overlay2/layerdb/mounts"
 _BUILD_ID: Final = 25  # characters of the names that BuildKit gives
 _LIMIT: Final = 100
+_CHAIN_LIMIT: Final = 200  # more than the 128 layers that Docker makes a chain of
+_IDS: Final = frozenset({"cache-id", "mount-id", "init-id"})
 
 
 def records(look: Examination) -> None:
     """Report entries of layerdb that do not say what they stand for, and keep what they may stand for."""
+    made_on = _made_on(look)
     _named_below(look)
-    _lost_tops(look)
+    _lost_tops(look, made_on)
+    of_mounts: dict[str, set[str | None]] = {}
+    for link in look.graph.survey.of_kind(LinkKind.PARENT_POINTER):
+        if link.path.startswith(f"{MOUNTS}/"):
+            of_mounts.setdefault(link.path, set()).update((link.subject, link.target))
     for path, link in look.graph.metadata.items():
-        home = path.rpartition("/")[0]
-        if link.state in (LinkState.MALFORMED, LinkState.MISSING) and home.rpartition("/")[0] in (LAYERS, MOUNTS):
-            _bad_record(look, link, home)
+        home, _, file = path.rpartition("/")
+        if link.state not in (LinkState.MALFORMED, LinkState.MISSING) or home.rpartition("/")[0] not in (LAYERS, MOUNTS):
+            continue
+        layer = look.graph.layers.get(f"sha256:{home.rpartition('/')[2]}")
+        bases = {layer.parent} if layer is not None else of_mounts.get(home, {None})
+        suspects = sorted(name for base in bases for name in made_on.get(base, ())) if file in _IDS else []
+        _bad_record(look, link, layer, suspects)
+
+
+def _made_on(look: Examination) -> dict[str | None, list[str]]:
+    """Return the unrecorded directories by the layer that they were made on (``None``: on nothing, or nothing knows on what)."""
+    found: dict[str | None, list[str]] = {}
+    for place in look.graph.places.values():
+        if place.layer is None and place.exists:
+            below = _first_below(look, place)
+            known = look.graph.places.get(below) if below is not None else None
+            found.setdefault(known.layer if known is not None and known.layer is not None else below, []).append(place.name)
+    return found
 
 
 def _named_below(look: Examination) -> None:
+    """Keep what lower files of recorded layers name, and find by them the directories of parents that have no record any more."""
     graph = look.graph
+    for name, users in look.lower_users.items():
+        short_link = graph.short_links.get(name)
+        if short_link is not None and short_link.layer_id is not None and any(user in graph.layers for user in users):
+            look.spoken_for.add(short_link.layer_id)
     for layer in graph.layers.values():
         place = graph.places.get(layer.place)
-        for lower in place.lowers.values() if place is not None else ():
-            for part in (lower.target or "").split(":"):
-                short_link = graph.short_links.get(part.removeprefix("l/"))
-                if short_link is not None and short_link.layer_id is not None:
-                    look.spoken_for.add(short_link.layer_id)
         if layer.parent is not None and graph.layer(layer.parent) is None and place is not None:
             below = _first_below(look, place)
             if below is not None:
                 look.stand_ins.setdefault(layer.parent, below)
 
 
-def _lost_tops(look: Examination) -> None:
+def _lost_tops(look: Examination, made_on: Mapping[str | None, list[str]]) -> None:
     """Find the directories of tops of images that have no record any more: made on the layer that the image names below."""
     for link in look.graph.survey.of_kind(LinkKind.IMAGE_LAYER):
         if link.target is not None and look.graph.layer(link.target) is None:
-            suspects = _made_on(look, {link.detail.get("below")})
+            suspects = made_on.get(link.detail.get("below"), [])
             look.spoken_for.update(suspects)
             if len(suspects) == 1:
                 look.stand_ins.setdefault(link.target, suspects[0])
 
 
-def _bad_record(look: Examination, link: Link, home: str) -> None:
+def _first_below(look: Examination, place: Place) -> str | None:
+    """Return the directory right below ``place``, as its lower file says; ``None``: there is none, or nothing knows its name."""
+    lower = place.lowers.get("lower")
+    name = (lower.target or "").split(":", 1)[0].removeprefix("l/") if lower is not None else ""
+    short_link = look.graph.short_links.get(name)
+    return short_link.layer_id if short_link is not None and short_link.layer_id else look.graph.named_places.get(name)
+
+
+def _bad_record(look: Examination, link: Link, layer: Layer | None, suspects: list[str]) -> None:
+    home, _, file = link.path.rpartition("/")
     name = home.rpartition("/")[2]
-    layer = look.graph.layers.get(f"sha256:{name}")
     of_mount = home.startswith(f"{MOUNTS}/")
     subject = name if of_mount or layer is None else layer.id
-    file = link.path.rpartition("/")[2]
-    suspects = _suspects(look, layer, name) if file in {"cache-id", "mount-id", "init-id"} else []
     look.spoken_for.update(suspects)
     images, containers = look.used_by(layer.id) if layer is not None else ([], [name] if of_mount else [])
     error = str(link.detail.get("error", "unknown error"))
@@ -86,44 +115,20 @@ def _bad_record(look: Examination, link: Link, home: str) -> None:
     )
 
 
-def _suspects(look: Examination, layer: Layer | None, name: str) -> list[str]:
-    """Return the directories that a record without a directory may mean: unrecorded ones that stand on what it stands on."""
-    if layer is not None:
-        return _made_on(look, {layer.parent})
-    tops = [link for link in look.graph.survey.of_kind(LinkKind.PARENT_POINTER) if link.path == f"{MOUNTS}/{name}"]
-    return _made_on(look, {*(link.subject for link in tops), *(link.target for link in tops)} or {None})
-
-
-def _made_on(look: Examination, layers: Collection[str | None]) -> list[str]:
-    """Return the unrecorded directories that were made on one of ``layers`` (``None``: on nothing)."""
-    found: list[str] = []
-    for place in look.graph.places.values():
-        if place.layer is None and place.exists:
-            below = _first_below(look, place)
-            known = look.graph.places.get(below) if below is not None else None
-            if (known.layer if known is not None and known.layer is not None else below) in layers:
-                found.append(place.name)
-    return sorted(found)
-
-
-def _first_below(look: Examination, place: Place) -> str | None:
-    """Return the directory right below ``place``, as its lower file says; ``None``: there is none, or nothing knows its name."""
-    lower = place.lowers.get("lower")
-    name = (lower.target or "").split(":")[0].removeprefix("l/") if lower is not None else ""
-    short_link = look.graph.short_links.get(name)
-    return short_link.layer_id if short_link is not None and short_link.layer_id else look.graph.named_places.get(name)
-
-
 def leaks(look: Examination) -> None:
     """Report containers that never finished to go, and writable layers whose container is gone."""
+    layers: dict[str, list[Layer]] = {}
+    for layer in look.graph.layers.values():
+        if isinstance(owner := layer.record.detail.get("container"), str):
+            layers.setdefault(owner, []).append(layer)
     for container in look.graph.containers.values():
         if container.record.detail.get("removing") or container.record.detail.get("dead"):
-            _interrupted(look, container)
+            _interrupted(look, container, layers.get(container.id, []))
     if look.tables_read("containers"):
         ghosts = [holder for holder in look.graph.holders if holder.kind is LinkKind.CONTAINER_LAYER]
         living = _living(look) if ghosts else set()
         for holder in ghosts:
-            _ghost(look, holder, living)
+            _ghost(look, holder, [layer.id for layer in layers.get(holder.subject, [])], living)
 
 
 def _living(look: Examination) -> set[str]:
@@ -134,8 +139,7 @@ def _living(look: Examination) -> set[str]:
     return graph.reach([*held, *tops, *(container.layer for container in graph.containers.values() if container.layer is not None)])
 
 
-def _interrupted(look: Examination, container: Container) -> None:
-    layers = [layer for layer in look.graph.layers.values() if layer.record.detail.get("container") == container.id]
+def _interrupted(look: Examination, container: Container, layers: list[Layer]) -> None:
     directory = look.owner_times.get(container.id)
     detail = container.record.detail
     what = "dead, its removal failed" if detail.get("dead") else "being removed, and the removal never finished"
@@ -182,11 +186,10 @@ def _left(look: Examination, layer: Layer) -> dict[str, bool]:
     }
 
 
-def _ghost(look: Examination, holder: Link, living: set[str]) -> None:
+def _ghost(look: Examination, holder: Link, own: list[str], living: set[str]) -> None:
     graph = look.graph
     top = holder.target or ""
-    own = [layer.id for layer in graph.layers.values() if layer.record.detail.get("container") == holder.subject]
-    pinned = sorted(graph.reach([top]) - living - set(own))
+    pinned = sorted({layer for layer in islice(graph.ancestors(top), _CHAIN_LIMIT) if layer in graph.layers} - living - set(own))
     build = len(holder.subject) == _BUILD_ID
     directory = look.owner_times.get(holder.subject)
     what = "step of a build" if build else "container"

@@ -14,7 +14,7 @@ from collector.links import Link, LinkKind, LinkState
 _TAR_SPLIT: Final = "tar-split"
 _IMAGE_METADATA: Final = "image/overlay2/imagedb/metadata/sha256/"
 _CONTAINERS: Final = "containers/"
-_NOT_OURS: Final = "overlay2"
+_OURS: Final = "overlay2"
 
 
 def breaks(look: Examination) -> None:
@@ -33,8 +33,9 @@ def breaks(look: Examination) -> None:
         for container in graph.containers.values():
             if _lost_its_layer(look, container):
                 _container_layer_missing(look, container)
+    ghosts = {holder.subject for holder in graph.holders if holder.kind is LinkKind.CONTAINER_LAYER}
     for link in graph.owner_directories:
-        _leftover(look, link)
+        _leftover(look, link, ghosts)
 
 
 def _tar_split(look: Examination, layer: Layer) -> None:
@@ -108,11 +109,12 @@ def _images_without_content(look: Examination) -> None:
 
 
 def _lost_its_layer(look: Examination, container: Container) -> bool:
+    """Tell whether nothing is left of a container's record in layerdb/mounts, though it is one of overlay2 and not being removed."""
     detail = container.record.detail
-    ours = container.record.state is LinkState.PRESENT and detail.get("driver", _NOT_OURS) == _NOT_OURS
-    going = detail.get("removing") or detail.get("dead")
-    bad_record = any(path.startswith(f"{MOUNTS}/{container.id}/") for path in look.graph.metadata)
-    return ours and not going and not bad_record and container.layer is None
+    if container.layer is not None or container.record.state is not LinkState.PRESENT or detail.get("removing") or detail.get("dead"):
+        return False
+    bad_record = f"{MOUNTS}/{container.id}/mount-id" in look.graph.metadata
+    return detail.get("driver", _OURS) == _OURS and not bad_record
 
 
 def _container_layer_missing(look: Examination, container: Container) -> None:
@@ -135,7 +137,7 @@ def _container_layer_missing(look: Examination, container: Container) -> None:
     )
 
 
-def _leftover(look: Examination, link: Link) -> None:
+def _leftover(look: Examination, link: Link, ghosts: set[str]) -> None:
     graph = look.graph
     if link.path.startswith(f"{LAYERS}/"):
         what, kind = f"Entry {short(link.subject)} of layerdb is empty: no image that has this layer can be pulled or loaded.", "layer"
@@ -144,7 +146,7 @@ def _leftover(look: Examination, link: Link) -> None:
     elif link.path.startswith(_IMAGE_METADATA) and link.subject not in graph.images and look.images_known:
         what, kind = f"Metadata of image {short(link.subject)} was left behind: the image is gone.", "image"
     elif link.path.startswith(_CONTAINERS) and link.subject not in graph.containers and look.tables_read("containers"):
-        if any(holder.subject == link.subject for holder in graph.holders):
+        if link.subject in ghosts:
             return  # its writable layer is there: a ghost, which is reported with it
         what, kind = f"Directory of container {short(link.subject)} was left behind: it has no configuration.", "container"
     else:
