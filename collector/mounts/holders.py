@@ -118,7 +118,7 @@ def _process(proc: Path, pid: int, boot: int | None) -> Process:
 def _started(proc: Path, pid: int, boot: int | None) -> int | None:
     fields = _small(f"{proc}/{pid}/stat").rpartition(")")[2].split()
     ticks = fields[19] if len(fields) > 19 else ""  # noqa: PLR2004 - starttime, field 22 of proc_pid_stat(5), counted after the name
-    if boot is None or not ticks.isdigit():
+    if boot is None or not (ticks.isascii() and ticks.isdigit()):
         return None
     return boot + int(ticks) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -126,7 +126,7 @@ def _started(proc: Path, pid: int, boot: int | None) -> int | None:
 def _boot_time(proc: Path) -> int | None:
     for line in _small(f"{proc}/stat", 1 << 20).splitlines():
         name, _, value = line.partition(" ")
-        if name == "btime" and value.isdigit():
+        if name == "btime" and value.isascii() and value.isdigit():
             return int(value) * 1_000_000_000
     return None
 

@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 TABLE_BYTES: Final = 64 << 20
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _FIELDS: Final = 6  # before the optional tags
+_DIGITS: Final = 20
 _TAIL: Final = 3  # after the separator: type, source, super options
 _DELETED: Final = "//deleted"
 
@@ -103,7 +104,7 @@ def _joined(base: str, rest: str) -> str:
 def _mount(line: bytes) -> Mount | None:
     head, separator, tail = line.partition(b" - ")
     before, after = head.split(b" "), tail.split(b" ")
-    if not separator or len(before) < _FIELDS or len(after) < _TAIL or not before[0].isdigit():
+    if not separator or len(before) < _FIELDS or len(after) < _TAIL or not before[0].isdigit() or len(before[0]) > _DIGITS:
         return None
     point, root = _text(before[4]), _text(before[3])
     if not point.startswith("/"):

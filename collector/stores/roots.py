@@ -18,6 +18,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -166,12 +167,19 @@ class _Reader:
     def _files(self, patterns: Iterable[str]) -> Iterator[tuple[Path, Content]]:
         """Read the files of the administrator that there are, in order."""
         for pattern in patterns:
-            for path in sorted(self.host.glob(pattern))[:_IMPORT_LIMIT]:
+            for path in self._matching(pattern):
                 content = self._read(Path(os.path.realpath(path)))
                 if content.state in (LinkState.UNREADABLE, LinkState.MALFORMED):
                     self.warn(ConfigurationError(path=path, what=content.error))
                 else:
                     yield path, content
+
+    def _matching(self, pattern: str) -> list[Path]:
+        try:
+            return sorted(islice(self.host.glob(pattern), _IMPORT_LIMIT))
+        except (ValueError, OSError) as error:  # a pattern that is none, as an import may be
+            self.warn(ConfigurationError(path=self.host / pattern, what=error))
+            return []
 
     @staticmethod
     def _read(path: Path) -> Content:

