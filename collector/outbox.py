@@ -5,17 +5,24 @@ memory, at most ``limit`` of them. ``accept`` says how many of the rows it took:
 a later survey finds the rest again. What only an event told and does not fit is lost, and the recorder states a gap. ``state`` takes
 the few rows that say so (gap, start, stop, heartbeat) whatever the limit.
 
+When little of the spool is left (``TIGHT_SHARE`` of its limit is in use, or it is full), it takes no more sizes: what is left is for
+links, findings and coverage (the policy ``block-new-contents``). ``withheld`` counts what was refused, and the recorder states a gap.
+
 A row that the schema refuses is left out and kept in ``refused``; the others go through.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from collector.spool import Sealed, Spool
 from linktrail.batch import MAX_ROWS
 from linktrail.errors import BatchError, SpoolFullError
 from linktrail.events import Row
+
+TIGHT_SHARE: Final = 0.75
+_BLOCKED_FIRST: Final = "usage"
 
 
 class Outbox:
@@ -28,6 +35,8 @@ class Outbox:
         self.full: str | None = None  # why the spool takes nothing now
         self.refused: list[tuple[Row, str]] = []  # rows left out since this was last cleared, and why
         self.sealed_rows = 0
+        self.tight = False  # whether little of the spool is left
+        self.withheld = 0  # rows of sizes refused since this was last cleared
 
     @property
     def room(self) -> int:
@@ -46,6 +55,11 @@ class Outbox:
 
     def accept(self, table: str, rows: Sequence[Row]) -> int:
         """Take rows from the front as far as there is room, sealing to make some, and return how many. Raises ``SpoolError``."""
+        if table == _BLOCKED_FIRST:
+            self.tight = self.full is not None or self._is_tight()
+            if self.tight:
+                self.withheld += len(rows)
+                return 0
         taken = 0
         while taken < len(rows):
             if self.room == 0 and self.full is None:
@@ -73,10 +87,15 @@ class Outbox:
             sealed = self._spool.seal()
         except SpoolFullError as error:
             self.full = error.message
+            self.tight = True
             return []
         self.full = None
+        self.tight = self._is_tight()
         self.sealed_rows += sum(batch.rows for batch in sealed)
         return sealed
+
+    def _is_tight(self) -> bool:
+        return self._spool.size_bytes >= TIGHT_SHARE * self._spool.limit_bytes
 
     def _take_one(self, table: str, row: Row) -> None:
         try:

@@ -93,6 +93,8 @@ class Recorder:
         self._remembered = -1  # up to which batch the last checkpoint knows
         self._turn = 0
         self.trouble: str | None = None  # what does not work now, though nothing is lost
+        self._written = self._last  # when rows were last written
+        self._withheld_since: Instant | None = None
 
     def start(self) -> None:
         """Begin to watch, and a run. Raises ``WatchError``, ``SpoolError``."""
@@ -154,6 +156,7 @@ class Recorder:
                 store.read()
         self._watcher.stop()
         now = self._clock.now()
+        self._state_withheld(now, ending=True)
         for store in self.stores:
             store.stop(now)
         self.checkpoint()
@@ -247,7 +250,9 @@ class Recorder:
 
     def _write(self, now: Instant) -> None:
         self._state_refused(now)
-        if self._beats.due(now):
+        beats = self._beats.due(now)
+        self._state_withheld(now, ending=beats or not self.outbox.tight)
+        if beats:
             for store in self.stores:
                 store.beat(now)
         waiting = self.outbox.pending or self.outbox.full
@@ -263,6 +268,18 @@ class Recorder:
             statement = Statement("gap", cause="unrecordable", message=why, gap_id=f"unrecordable-{now.monotonic}")
             self.outbox.state("coverage", [coverage_row(statement, stamp)])
         self.outbox.refused.clear()
+
+    def _state_withheld(self, now: Instant, *, ending: bool) -> None:
+        """State a gap for the sizes that the outbox refused, once that is over and otherwise with every heartbeat."""
+        if self.outbox.withheld and self._withheld_since is None:
+            self._withheld_since = self._written
+        self._written = now
+        if self._withheld_since is None or not ending:
+            return
+        message = f"the spool was nearly full; {self.outbox.withheld} sizes were left out, so that links are kept longest"
+        for store in self.stores:
+            store.statements.gap("contents-blocked", message, between(self._withheld_since, now), now)
+        self.outbox.withheld, self._withheld_since = 0, None
 
     def _seal(self) -> None:
         if self.outbox.pending or self.outbox.full:

@@ -205,3 +205,30 @@ def test_a_disk_that_is_really_full(small_disk: Path, tmp_path: Path) -> None:
     rig.settle(2)
     assert plain(rig.ledger.stores[rig.name].links) == plain(rig.survey().links)
     rig.crash()
+
+
+def test_sizes_are_blocked_first_and_that_is_a_gap(tmp_path: Path) -> None:
+    """A spool that is nearly full takes links and no more sizes; when there is room again, a gap says what was left out, and when."""
+    settings = Settings(drain=0.0, filesystem_interval=1.0, sample_interval=1e6)
+    rig = Rig(tmp_path, settings=settings, filesystem=FullNow(), layers=2)
+    rig.start()
+    rig.settle(60)
+    rig.spool.limit_bytes = round(rig.spool.size_bytes / 0.8)
+    rig.settle(3)
+    begun, sizes = rig.clock.now().wall, len(rig.rows("usage"))
+    rig.store.link(short_name(900), "../x/diff")
+    rig.event("created", f"overlay/l/{short_name(900)}")
+    rig.settle(10)
+    assert rig.recorder.outbox.full is None
+    assert len(rig.rows("usage")) == sizes
+    assert plain(fold(rig.rows("links"))) == plain(rig.survey().links)
+    ended = rig.clock.now().wall
+    rig.spool.limit_bytes = 1 << 30
+    rig.settle(10)
+    assert len(rig.rows("usage")) > sizes
+    gaps = [row for row in rig.rows("coverage") if row["cause"] == "contents-blocked"]
+    assert len(gaps) == 1
+    after, before = bounds(gaps[0])
+    assert after <= begun < ended <= before
+    rig.recorder.stop()
+    assert len([row for row in rig.rows("coverage") if row["kind"] == "gap"]) == 1
