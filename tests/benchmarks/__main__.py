@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import tests.benchmarks
+from tests.benchmarks.goals import verdict
 
 PREFIX = "bench_"
 COLUMNS = ("name", "value", "unit", "peer", "peer_value", "ratio", "goal", "rounds")
@@ -28,9 +29,9 @@ def main(names: list[str]) -> int:
     for name in names or known:
         rows = importlib.import_module(f"tests.benchmarks.{PREFIX}{name}").run()
         (results / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-        print("\t".join(COLUMNS))
+        print("\t".join((*COLUMNS, "verdict")))
         for row in rows:
-            print("\t".join(str(row.get(column, "")) for column in COLUMNS))
+            print("\t".join((*(str(row.get(column, "")) for column in COLUMNS), verdict(row))))
     return 0
 
 
