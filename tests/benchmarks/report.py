@@ -25,9 +25,10 @@ RESULTS = Path("build/bench")
 PAGE = Path("docs/performance.md")
 _HEAD = ("what", "measured", "peer", "its figure", "ratio", "goal", "", "rounds")
 _INTRODUCTION = """\
-Written by `python -m tests.benchmarks.report` from the last runs of `make bench`; to repeat one: `make bench BENCH=NAME`. Readers take turns
-within a run, figures are medians of the rounds (of the worst round where it says so), and every figure of a run is here. For rates and
-costs, a ratio of more than 1 is better than the peer; for the seconds of `survey` and `reread`, less than 1."""
+Written by `python -m tests.benchmarks.report` from the last runs of `make bench`; to repeat one: `make bench BENCH=NAME`.
+Readers take turns within a run, figures are medians of the rounds (of the worst round where it says so), and every figure
+of a run is here. For rates and costs, a ratio of more than 1 is better than the peer; for the seconds of `survey` and
+`reread`, less than 1."""
 _ABOUT = {
     "watch": "Watching at full speed, beside inotifywait and the stock emitter of watchdog",
     "latency": "How late the record is, and what an idle collector costs",
@@ -62,7 +63,7 @@ def machine() -> list[str]:
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; temporary files on {disk}",
         f"Peers: {', '.join(peers)}",
         f"watch: {bench_watch.LIVE:,} link operations of another process in {bench_watch.DIRECTORIES} directories on tmpfs",
-        f"latency: ext4 in a file where one can be mounted, {bench_latency.RATE:,} changes a second for {bench_latency.SECONDS:g} s a round",
+        f"latency: ext4 in a file if one can be mounted, {bench_latency.RATE:,} changes a second for {bench_latency.SECONDS:g} s a round",
         f"measure: {bench_measure.DIRECTORIES:,} directories of {bench_measure.NAMES} names",
     ]
 

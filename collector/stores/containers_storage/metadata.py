@@ -21,6 +21,7 @@ from collector.links import Link, LinkKind, LinkState, Problem
 from collector.safe import Content, Directory, words
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord, Record, Table, read_table
+from collector.stores.overlay.standing import Layers
 from linktrail.clock import NANOSECONDS, Clock
 
 RACY_NS: Final = 20_000_000  # two ticks of the slowest kernel clock
@@ -99,15 +100,25 @@ class Metadata:
 
 
 class Remembered:
-    """The last reading of the metadata of each store, by the identity of its root."""
+    """The last reading of the metadata and of the layers of each store, by the identity of its root."""
 
     def __init__(self) -> None:
         """Know of none."""
         self._readings: OrderedDict[tuple[int, int], Metadata] = OrderedDict()
+        self._layers: OrderedDict[tuple[int, int], Layers] = OrderedDict()
 
     def of(self, root: Directory) -> Metadata | None:
         """Return what was read last of the store whose open root is ``root``."""
         return self._readings.get((root.facts.st_dev, root.facts.st_ino))
+
+    def layers(self, root: Directory) -> Layers:
+        """Return what is kept of the layers of the store whose open root is ``root``."""
+        key = (root.facts.st_dev, root.facts.st_ino)
+        found = self._layers.setdefault(key, Layers())
+        self._layers.move_to_end(key)
+        while len(self._layers) > _REMEMBERED:
+            self._layers.popitem(last=False)
+        return found
 
     def keep(self, root: Directory, metadata: Metadata) -> None:
         """Remember a reading."""

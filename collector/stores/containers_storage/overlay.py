@@ -14,14 +14,18 @@ from collector.stores.containers_storage import layout
 from collector.stores.overlay import names
 from collector.stores.overlay.layers import Layout, look_again_at_dangling, read_layer, read_short_links
 from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
+from collector.stores.overlay.standing import Layers
 from collector.stores.protocol import Progress
 
 LAYOUT: Final = Layout(layout.OVERLAY, layout.LINK_FORMS, ("diff", "work", "empty"))
 _EVERY: Final = 256
 
 
-def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, progress: Progress) -> dict[str, Part]:
-    """Read ``overlay/``; ``recorded`` are the layer ids of the metadata, which also names that look like no layer can have."""
+def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, progress: Progress, layers: Layers) -> dict[str, Part]:
+    """Read ``overlay/``; ``recorded`` are the layer ids of the metadata, which also names that look like no layer can have.
+
+    ``layers`` is what is kept of earlier readings.
+    """
     try:
         overlay = root.directory(layout.OVERLAY)
     except FileNotFoundError:
@@ -46,9 +50,9 @@ def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, pro
                 continue
             elif entry.name in (layout.STAGING, layout.TEMPDIRS):
                 parts |= read_temporaries(overlay, entry.name, path)
-            elif (part := _read_entry(overlay, entry, path, recorded)) is not None:
+            elif (part := _read_entry(overlay, entry, path, recorded, layers)) is not None:
                 parts[path] = part
-        look_again_at_dangling(LAYOUT, overlay, parts, wanted, lambda entry, path: _read_entry(overlay, entry, path, ()))
+        look_again_at_dangling(LAYOUT, overlay, parts, wanted, lambda entry, path: _read_entry(overlay, entry, path, (), layers))
         return parts
 
 
@@ -69,16 +73,28 @@ def read_temporaries(parent: Directory, name: str, path: str) -> dict[str, Part]
     return {where: part for where, part in found.items() if part is not None}
 
 
-def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collection[str]) -> Part | None:
+def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collection[str], layers: Layers) -> Part | None:
     name = entry.name
     if entry.kind == "directory":
         if layout.is_engine_check(name):
             return _read_temporary(overlay, name, path)
         where = Place(LinkKind.LAYER_DIRECTORY, path, name)
-        return read_owned_directory(overlay, name, where, lambda opened: read_layer(LAYOUT, opened, name, path))
+        return read_owned_directory(overlay, name, where, lambda opened: _read_layer(opened, name, path, layers))
     if name in recorded or names.is_layer_id(name):
         return impostor(overlay, name, Place(LinkKind.LAYER_DIRECTORY, path, name))
     return None
+
+
+def _read_layer(opened: Directory, name: str, path: str, layers: Layers) -> Part | None:
+    """Return what a layer says: what it said before, when nothing in it has changed since. Raises ``OSError``."""
+    part = layers.standing(path, opened)
+    if part is not None:
+        return part
+    before = layers.watch(opened, LAYOUT.forms)
+    part = read_layer(LAYOUT, opened, name, path)
+    if part is not None:
+        layers.keep(path, before, part)
+    return part
 
 
 def _read_temporary(parent: Directory, name: str, path: str) -> Part | None:

@@ -16,7 +16,7 @@ caller still has its earlier survey, and asks again.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,11 +30,13 @@ from collector.stores.containers_storage.metadata import Metadata, Remembered, r
 from collector.stores.containers_storage.overlay import read_overlay
 from collector.stores.containers_storage.record_links import record_links
 from collector.stores.overlay.parts import EVERYTHING, Part, Wanted
+from collector.stores.overlay.standing import Layers, Owned
 from collector.stores.protocol import Progress
 from linktrail.clock import Clock
 from linktrail.errors import NoStoreError, StoreUnreadableError, StoreUnstableError
 
 ROUNDS: Final = 10
+_Read = Callable[[Metadata, Wanted], dict[str, Part]]
 
 
 def is_store(root: Directory) -> bool:
@@ -74,14 +76,18 @@ def read_store(
     started = clock.now().wall
     with open_root(root) as opened:
         _require_store(opened, root, "no overlay-layers, overlay-images or overlay-containers with metadata in it")
-        metadata, parts = _settled(opened, root, clock, progress, None if remembered is None else remembered.of(opened))
+        layers = Layers() if remembered is None else remembered.layers(opened)
+        layers.begin()
+        earlier = None if remembered is None else remembered.of(opened)
+        metadata, parts = _settled(opened, root, clock, lambda found, wanted: _read_parts(opened, found, wanted, progress, layers), earlier)
+        layers.forget_others(parts)
         if remembered is not None:
             remembered.keep(opened, metadata)
         if opened.gone():
             raise NoStoreError(root=root, what="it was removed while it was read")
         _require_store(opened, root, "its metadata was removed while it was read")
         _require_readable(root, metadata)
-        links = [*_store_links(opened, root, additional), *_all_links(metadata, parts)]
+        links = [*_store_links(opened, root, additional), *_all_links(metadata, parts, layers)]
     problems = [file.problem for file in metadata.files.values() if file.problem]
     problems += [problem for part in parts.values() for problem in part.problems]
     return Survey.of(
@@ -95,9 +101,9 @@ def read_store(
     )
 
 
-def _settled(opened: Root, root: Path, clock: Clock, progress: Progress, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:
+def _settled(opened: Root, root: Path, clock: Clock, read: _Read, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:
     metadata = read_metadata(opened, clock, earlier)
-    parts = _read_parts(opened, metadata, EVERYTHING, progress)
+    parts = read(metadata, EVERYTHING)
     for _ in range(ROUNDS):
         wait_for_calm(opened, metadata, clock)
         now = read_metadata(opened, clock, metadata)
@@ -105,27 +111,37 @@ def _settled(opened: Root, root: Path, clock: Clock, progress: Progress, earlier
             return metadata, parts
         changed = now.changed_since(metadata)
         doubtful = contradictions(metadata, parts) | contradictions(now, parts)
-        parts = _read_parts(opened, now, Wanted(parts, paths_of(changed | doubtful, parts)), progress)
+        parts = read(now, Wanted(parts, paths_of(changed | doubtful, parts)))
         metadata = now
         if not changed & contradictions(metadata, parts):
             return metadata, parts
     raise StoreUnstableError(root=root, attempts=ROUNDS + 1)
 
 
-def _read_parts(opened: Root, metadata: Metadata, wanted: Wanted, progress: Progress) -> dict[str, Part]:
-    overlay = read_overlay(opened, metadata.layers.keys(), wanted, progress)
+def _read_parts(opened: Root, metadata: Metadata, wanted: Wanted, progress: Progress, layers: Layers) -> dict[str, Part]:
+    overlay = read_overlay(opened, metadata.layers.keys(), wanted, progress, layers)
     return {**wanted.kept(), **overlay, **read_data(opened, metadata.containers, wanted)}
 
 
-def _all_links(metadata: Metadata, parts: Mapping[str, Part]) -> Iterator[Link]:
+def _all_links(metadata: Metadata, parts: Mapping[str, Part], layers: Layers) -> Iterator[Link]:
     owned = owners(metadata.layers.values(), metadata.images.values(), metadata.containers.values())
     buildah = frozenset(link.subject for part in parts.values() for link in part.links if link.detail.get("buildah") is True)
     yield from (file.link for file in metadata.files.values() if file.link)
     yield from record_links(metadata, owned, buildah)
-    for part in parts.values():
-        for link in part.links:
-            owner = _owner(link, owned)
-            yield link if owner is NOBODY else _owned(link, owner)
+    for path, part in parts.items():
+        yield from _owned_links(path, part, owned, layers)
+
+
+def _owned_links(path: str, part: Part, owned: Owners, layers: Layers) -> tuple[Link, ...]:
+    """Return the links of a part with their owners: those of the last time where neither changed."""
+    found = tuple(_owner(link, owned) for link in part.links)
+    known = layers.owned.get(path)
+    if known is not None and known.part is part and known.owners == found:
+        return known.links
+    links = tuple(link if owner is NOBODY else _owned(link, owner) for link, owner in zip(part.links, found, strict=True))
+    if path in layers.known:
+        layers.owned[path] = Owned(part, found, links)
+    return links
 
 
 def _owned(link: Link, owner: Attribution) -> Link:
