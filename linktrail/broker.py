@@ -15,7 +15,6 @@ References:
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -26,14 +25,14 @@ import typer
 
 from linktrail import batch
 from linktrail.clock import iso
-from linktrail.errors import SecretFileError, UsageError
+from linktrail.errors import UsageError
+from linktrail.secret_file import read_secret
 
 EVENTS_TOPIC: Final = "linktrail.events.v1"
 DEAD_LETTER_TOPIC: Final = "linktrail.dlq.v1"
 MAX_RECORD_BYTES: Final = 8 << 20
 _ENVIRONMENT: Final = "LINKTRAIL_KAFKA_"
 _MECHANISMS: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
-_MOST_SECRET_BYTES: Final = 1 << 16
 Headers = list[tuple[str, bytes]]
 KafkaBrokers = Annotated[
     str | None, typer.Option("--kafka", metavar="HOST:PORT[,...]", envvar="LINKTRAIL_KAFKA", help="The brokers of a fleet.")
@@ -161,23 +160,6 @@ def _token_provider(path: Path) -> TokenFile:
     provider = TokenFile(path)
     provider.token()  # a missing file is told at the start, not in a log line of the library
     return provider
-
-
-def read_secret(path: Path) -> str:
-    """Return the text of a secret file without the line end. Raises ``SecretFileError``, also when everybody may read it."""
-    try:
-        with path.open("rb") as file:
-            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o007:
-                raise SecretFileError(path=path, what="everybody on this machine can read it")
-            data = file.read(_MOST_SECRET_BYTES + 1)
-        text = data.decode().rstrip("\r\n")
-    except OSError as error:
-        raise SecretFileError(path=path, what=error.strerror or error) from error
-    except UnicodeDecodeError as error:
-        raise SecretFileError(path=path, what="it is not text") from error
-    if not text or len(data) > _MOST_SECRET_BYTES:
-        raise SecretFileError(path=path, what="it is empty" if not text else "it is too large for a secret")
-    return text
 
 
 def _is_address(text: str) -> bool:

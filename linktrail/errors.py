@@ -264,6 +264,12 @@ class IntegrityError(LinktrailError):
     exit_code = 12
 
 
+class ListenError(LinktrailError):
+    """Cannot listen on {address}: {what}"""
+
+    hint = "Name another address or port, or stop what listens there."
+
+
 class ReportUnwritableError(LinktrailError):
     """The report cannot be written into {path}: {what}"""
 

@@ -219,6 +219,11 @@ def markdown_text(text: str) -> str:
     return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
 
 
+def eye_rows(table: pa.Table) -> Iterator[list[str]]:
+    """Yield the rows of ``table`` as the texts that a person sees."""
+    return _cells(table, str)
+
+
 def _cells(table: pa.Table, form: Callable[[str], str]) -> Iterator[list[str]]:
     for batch in table.to_batches(max_chunksize=_CHUNK):
         for record in batch.to_pylist():

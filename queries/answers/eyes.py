@@ -17,6 +17,7 @@ _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 _WHOLE_ID: Final = 64
 _SHORT_ID: Final = 12
 _LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
+_COPIED: Final = frozenset({"advice", "do", "safe", "value"})  # what people copy into a shell stays whole
 _PLACES: Final = ("cluster", "node", "store_kind", "store_root")
 
 
@@ -80,7 +81,9 @@ def brief(rows: pa.Table) -> pa.Table:
             columns[name.removesuffix("_after")] = pa.array(map(span, values, ends), TEXT)
         elif not _says_nothing(name, values):
             columns[name] = (
-                pa.array([_short_value(value) for value in values], TEXT) if _has_text(rows.schema.field(name).type) else rows.column(name)
+                pa.array([_short_value(value, whole=name in _COPIED) for value in values], TEXT)
+                if _has_text(rows.schema.field(name).type)
+                else rows.column(name)
             )
     return pa.table(columns) if columns else rows
 
@@ -95,7 +98,7 @@ def _has_text(kind: pa.DataType) -> bool:
     return bool(kind == TEXT or pa.types.is_string(kind) or pa.types.is_list(kind))
 
 
-def _short_value(value: object) -> str | None:
+def _short_value(value: object, *, whole: bool) -> str | None:
     if isinstance(value, list):
         return " -> ".join(shorten(str(part)) for part in value) if value else None
-    return None if value is None else shorten(str(value))
+    return None if value is None else str(value) if whole else shorten(str(value))
