@@ -23,7 +23,11 @@ def main(arguments: list[str]) -> int:
         for number, seed in enumerate(target.seeds()):
             Path(arguments[3], f"seed-{number}").write_bytes(seed)
         return 0
-    atheris = importlib.import_module("atheris")
+    try:
+        atheris = importlib.import_module("atheris")
+    except ModuleNotFoundError:
+        print("atheris is not installed: pip install atheris", file=sys.stderr)
+        return 1
     atheris.instrument_all()
     atheris.Setup([arguments[0], *arguments[2:]], target.run)
     atheris.Fuzz()

@@ -51,6 +51,8 @@ def records(survey: Survey, without: str) -> set[tuple[LinkKind, str]]:
 @pytest.mark.parametrize("name", STORES)
 def test_one_damaged_file_hides_nothing_else(name: str, tmp_path: Path) -> None:
     """Mutated, cut short, of another type: check answers, contents included, and objects recorded elsewhere are all still there."""
+    if name.startswith("docker/"):
+        need("root")  # some directories of this store have no permission at all
     if not archived(name):
         need("fixtures")
     root = unpack(name, tmp_path)

@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.__main__ import main
 from tests.fuzz.targets import TARGETS
 
 PIECES = (
@@ -66,6 +67,14 @@ def test_seeds_are_understood(name: str) -> None:
     seeds = TARGETS[name].seeds()
     assert seeds
     assert [TARGETS[name].run(seed) for seed in seeds] == [True] * len(seeds)
+
+
+def test_a_corpus_begins_with_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The program for long runs writes what it begins with; without a target it names them all."""
+    assert main(["fuzz", "mountinfo", "--seeds", str(tmp_path)]) == 0
+    assert [TARGETS["mountinfo"].run(path.read_bytes()) for path in tmp_path.iterdir()] == [True]
+    assert main(["fuzz"]) == 2
+    assert set(TARGETS) <= set(capsys.readouterr().out.split())
 
 
 TRAPS = {
