@@ -65,9 +65,9 @@ class MissingExtraError(LinktrailError):
 
 
 class StateInStoreError(UsageError):
-    """State directory {path} lies inside the store {root}, where linktrail never writes"""
+    """{path} lies inside the store {root}, where linktrail never writes"""
 
-    hint = "Name another one: --state DIR (or LINKTRAIL_STATE)."
+    hint = "Name another directory: --state DIR (LINKTRAIL_STATE), --lake DIR (LINKTRAIL_LAKE)."
 
 
 class StateUnusableError(LinktrailError):
@@ -244,6 +244,12 @@ class LakeFullError(LakeError):
     """Lake {path}: no space left to commit ({what})"""
 
     hint = "Free space on that filesystem; nothing is lost: the spool keeps every batch until it is committed."
+
+
+class LakeUnreachableError(LakeError):
+    """Lake {path}: the object store does not do what it is asked ({what})"""
+
+    hint = "Nothing is lost: batches stay where they are until the store answers, and are committed then."
 
 
 class LakeNewerError(LakeError):

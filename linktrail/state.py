@@ -19,6 +19,7 @@ class State:
     """The state directory and the paths in it."""
 
     path: Path
+    elsewhere: Path | None = None
 
     @property
     def spool(self) -> Path:
@@ -27,8 +28,8 @@ class State:
 
     @property
     def lake(self) -> Path:
-        """The lake of the embedded mode."""
-        return self.path / "lake"
+        """The lake: ``elsewhere`` where one was named, else in the state directory."""
+        return self.elsewhere or self.path / "lake"
 
     @property
     def ledger(self) -> Path:
@@ -51,11 +52,15 @@ def default_state() -> Path:
     return Path(base).expanduser() / "linktrail"
 
 
-def open_state(path: Path | None, roots: Iterable[Path]) -> State:
-    """Return the state directory ``path`` (or the usual one). Raises ``StateInStoreError`` when it lies inside one of ``roots``."""
+def open_state(path: Path | None, roots: Iterable[Path], lake: Path | None = None) -> State:
+    """Return the state directory ``path`` (or the usual one), with its lake at ``lake`` if given.
+
+    Raises ``StateInStoreError`` when one of the two lies inside one of ``roots``.
+    """
     chosen = (path or default_state()).absolute()
-    real = chosen.resolve()
+    own = (chosen, chosen if lake is None else lake.absolute())
     for root in roots:
-        if real.is_relative_to(root.resolve()):
-            raise StateInStoreError(path=chosen, root=root)
-    return State(chosen)
+        for place in own:
+            if place.resolve().is_relative_to(root.resolve()):
+                raise StateInStoreError(path=place, root=root)
+    return State(chosen, None if lake is None else own[1])

@@ -11,19 +11,30 @@ from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
 from linktrail.durations import parse_duration
 from linktrail.errors import MissingExtraError, UsageError
 from linktrail.state import open_state
+from processor import location
 from processor.upkeep.beside import DEFAULT_KEEP, Keep, Maintain, MaintainEvery, keep_once, keeping
 
 if TYPE_CHECKING:
     from processor.kafka_feed import Membership
     from processor.pipeline import FlushPolicy
 
+LakeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lake",
+        metavar="DIR|URL",
+        envvar="LINKTRAIL_LAKE",
+        parser=location.place,
+        help="The lake: a directory (default: lake/ in the state directory) or s3://bucket/lake, abfss://..., gs://...",
+    ),
+]
 _ROWS, _MEGABYTES, _SECONDS = 100_000, 64, "2s"
 
 
 def process(
     *,
     state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")] = None,
-    lake: Annotated[Path | None, typer.Option("--lake", metavar="DIR", help="The lake (default: lake/ in the state directory).")] = None,
+    lake: LakeOption = None,
     drain: Annotated[bool, typer.Option("--drain", help="Commit what is there now, and end.")] = False,
     kafka: KafkaBrokers = None,
     kafka_set: KafkaSettings = None,
@@ -50,8 +61,8 @@ def process(
     """
     from processor import program  # noqa: PLC0415 - --help must not wait for it
 
-    opened = open_state(state, [])
-    place = lake or opened.lake
+    opened = open_state(state, [], lake)
+    place = opened.lake
     if maintain:
         return keep_once(place, keep)
     policy = _policy(flush_rows, flush_megabytes, flush_after)

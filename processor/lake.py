@@ -8,7 +8,8 @@ Promises. Opening is idempotent, and safe in several processes at once. A lake o
 read or written. A lake from before a column was added is upgraded by a metadata commit when it is opened for writing, and
 read with nulls until then. Readers need no lock and no write permission.
 
-Limits. A local directory. Its path must be UTF-8 without ``%`` (the Delta library would decode it).
+Limits. A directory, whose path must be UTF-8 without ``%`` (the Delta library would decode it), or a place in an object store with
+conditional puts (``processor.location``).
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ from pathlib import Path
 from typing import Final, Self
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.schema import Schema
 
 from linktrail.durable import FileSystem, LocalFileSystem
 from linktrail.errors import FencedError, LakeError, LakeMissingError, LakeNewerError
 from linktrail.schema import SCHEMA_VERSION, TABLES
-from processor.delta_errors import lake_errors
+from processor.delta_errors import first_lines, lake_errors
 from processor.delta_log import LOG, entry_name, repair
 from processor.derived import definition_of
 from processor.lake_table import LakeTable
+from processor.location import address, is_remote, storage_options
+from processor.object_store import filesystem_of
 
 COMMIT_ORDER: Final = ("links", "findings", "usage", "coverage")
 VERSION_KEY: Final = "linktrail.schema_version"
@@ -56,9 +59,9 @@ class Lake:
     def open(cls, path: Path, *, filesystem: FileSystem | None = None) -> Self:
         """Open the lake at ``path`` for reading. Raises ``LakeMissingError``, ``LakeNewerError``, ``LakeError``."""
         _require_path(path)
-        if not all(_is_table(path / name) for name in TABLES):
+        filesystem = filesystem_of(path, filesystem or LocalFileSystem())
+        if not all(_is_table(path / name, filesystem) for name in TABLES):
             raise LakeMissingError(path=path)
-        filesystem = filesystem or LocalFileSystem()
         tables = {name: LakeTable(path / name, name, filesystem=filesystem) for name in TABLES}
         _require_version(path, tables)
         return cls(path, tables, filesystem)
@@ -70,11 +73,12 @@ class Lake:
         Raises ``LakeNewerError``, ``LakeFullError``, ``LakeError``.
         """
         _require_path(path)
+        filesystem = filesystem_of(path, filesystem)
         with lake_errors(path, "making the lake"):
             filesystem.make_directory(path)
         with _locked(path):
             _require_version(path, _loadable(path, filesystem))
-            present = {name: _load(path, name, filesystem) for name in TABLES if _is_table(path / name)}
+            present = {name: _load(path, name, filesystem) for name in TABLES if _is_table(path / name, filesystem)}
             _require_version(path, present)
             for table in present.values():
                 _upgrade(table)
@@ -88,7 +92,7 @@ class Lake:
     def derived(self, name: str) -> LakeTable:
         """Return the derived table ``name``, made where it is missing. Raises ``LakeFullError``, ``LakeError``."""
         with _locked(self.path):
-            return (_load(self.path, name, self._filesystem) if _is_table(self.path / name) else None) or _make(
+            return (_load(self.path, name, self._filesystem) if _is_table(self.path / name, self._filesystem) else None) or _make(
                 self.path, name, self._filesystem
             )
 
@@ -121,19 +125,25 @@ def _require_path(path: Path) -> None:
         raise LakeError(path=path, what="its path must be absolute, in UTF-8, and without %: the Delta library cannot open it otherwise")
 
 
-def _is_table(path: Path) -> bool:
+def _is_table(path: Path, filesystem: FileSystem) -> bool:
     """Tell whether a table was made here: its log has an entry or a checkpoint, whole or not."""
     try:
-        return any(name.endswith((".json", ".checkpoint.parquet")) for name in os.listdir(path / LOG))  # noqa: PTH208 - names, not paths
+        return any(name.endswith((".json", ".checkpoint.parquet")) for name in filesystem.names(path / LOG))
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise LakeError(path=path, what=f"cannot be listed ({error.strerror})") from error
+        raise LakeError(path=path, what=f"cannot be listed ({error.strerror or first_lines(error)})") from error
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lake's lock; the kernel drops it when this process ends, however it ends."""
+    """Hold the lake's lock; the kernel drops it when this process ends, however it ends.
+
+    In an object store nothing can be torn, so nothing is repaired, and of two that make a table one is refused by a conditional put.
+    """
+    if is_remote(path):
+        yield
+        return
     with lake_errors(path, "locking the lake"):
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
@@ -148,7 +158,7 @@ def _loadable(path: Path, filesystem: FileSystem) -> dict[str, LakeTable]:
     """Return the tables that can be read as they are: enough to tell a newer lake before anything in it is repaired."""
     found: dict[str, LakeTable] = {}
     for name in TABLES:
-        if _is_table(path / name):
+        if _is_table(path / name, filesystem):
             with contextlib.suppress(LakeError):  # perhaps torn by power loss; met again when it is repaired
                 found[name] = LakeTable(path / name, name, filesystem=filesystem)
     return found
@@ -156,9 +166,11 @@ def _loadable(path: Path, filesystem: FileSystem) -> dict[str, LakeTable]:
 
 def _load(path: Path, name: str, filesystem: FileSystem) -> LakeTable | None:
     """Return the table, repaired if power loss tore its log; ``None`` when nothing of it was left, so that it is made anew."""
-    with lake_errors(path / name, "repairing the log"):
-        torn = repair(filesystem, path / name)
-    if torn and not _is_table(path / name):
+    torn: list[str] = []
+    if not is_remote(path):
+        with lake_errors(path / name, "repairing the log"):
+            torn = repair(filesystem, path / name)
+    if torn and not _is_table(path / name, filesystem):
         return None
     return LakeTable(path / name, name, filesystem=filesystem)
 
@@ -173,18 +185,24 @@ def _require_version(path: Path, tables: Mapping[str, LakeTable | None]) -> None
 
 
 def _make(path: Path, name: str, filesystem: FileSystem) -> LakeTable:
-    with lake_errors(path / name, "making the table"):
-        filesystem.make_directory(path / name / LOG)
-        DeltaTable.create(
-            str(path / name),
-            definition_of(name).arrow(),
-            partition_by=["day"],
-            name=f"linktrail {name}",
-            description=definition_of(name).row,
-            configuration=_CONFIGURATION,
-            raise_if_key_not_exists=False,
-        )
-        filesystem.sync_file(path / name / LOG / entry_name(0))
+    try:
+        with lake_errors(path / name, "making the table"):
+            filesystem.make_directory(path / name / LOG)
+            DeltaTable.create(
+                address(path / name),
+                definition_of(name).arrow(),
+                partition_by=["day"],
+                name=f"linktrail {name}",
+                description=definition_of(name).row,
+                configuration=_CONFIGURATION,
+                storage_options=storage_options(path),
+                commit_properties=CommitProperties(max_commit_retries=0),  # it would make the table a second time, on top of the first
+                raise_if_key_not_exists=False,
+            )
+            filesystem.sync_file(path / name / LOG / entry_name(0))
+    except LakeError:
+        if not (is_remote(path) and _is_table(path / name, filesystem)):  # there another process may have been faster
+            raise
     return LakeTable(path / name, name, filesystem=filesystem)
 
 

@@ -35,6 +35,8 @@ from processor.delta_errors import lake_errors
 from processor.delta_log import CHECKPOINT_EVERY, last_checkpoint, sync_checkpoint, sync_entries, sync_log
 from processor.derived import definition_of
 from processor.files import CARRIED_DAY, DataFile, remove_files, write_files
+from processor.location import address, is_remote, storage_options
+from processor.object_store import parquet_source
 
 _log = logging.getLogger(__name__)
 MAINTENANCE: Final = "maintenance"
@@ -68,7 +70,7 @@ class LakeTable:
     def reload(self) -> None:
         """Load the newest state into a new handle; raises ``LakeError``."""
         with lake_errors(self.path, "opening the table"):
-            self._handle = DeltaTable(str(self.path))
+            self._handle = DeltaTable(address(self.path), storage_options=storage_options(self.path))
 
     def resume(self) -> None:
         """Load the newest state and make it durable: who committed it may have been killed before doing so. Raises ``LakeError``."""
@@ -141,7 +143,10 @@ class LakeTable:
             with lake_errors(self.path, "writing a log entry", ", ".join(positions)):
                 self._commit_actions(actions, positions)
         except (FencedError, LakeFullError):
-            remove_files(self._filesystem, self.path, files)  # certainly not committed
+            if not is_remote(
+                self.path
+            ):  # where it is certain that nothing was committed; a store may have lost the answer to a put that it did
+                remove_files(self._filesystem, self.path, files)
             raise
         self._settle()
         return len(files)
@@ -232,7 +237,7 @@ class LakeTable:
 
     def files(self, *, first_day: date | None = None, last_day: date | None = None) -> list[str]:
         """Return the absolute paths of the Parquet files that make up the table, oldest day first, in these days."""
-        return [str(self.path / path) for day, path in self._adds() if (first_day or day) <= day <= (last_day or day)]
+        return [address(self.path / path) for day, path in self._adds() if (first_day or day) <= day <= (last_day or day)]
 
     def days(self) -> list[date]:
         """Return the days that have rows, ascending."""
@@ -260,7 +265,7 @@ class LakeTable:
                     yield self._read_file(path, day, wanted)
 
     def _read_file(self, path: str, day: date, wanted: pa.Schema) -> pa.Table:
-        with lake_errors(self.path, f"reading {path}"), pq.ParquetFile(self.path / path) as file:
+        with lake_errors(self.path, f"reading {path}"), pq.ParquetFile(parquet_source(self._filesystem, self.path / path)) as file:
             carried = day == CARRIED_DAY and "day" in wanted.names
             names = {*wanted.names, *(("observed_at",) if carried else ())}
             found = file.read([name for name in file.schema_arrow.names if name in names])

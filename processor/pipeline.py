@@ -6,9 +6,9 @@ commit carries the next offset of every source with rows in it, for its table. K
 again and leaves out, table by table, what the table's own position says it has. A source is told only after the last commit is durable.
 
 Any failure drops what waits and starts from the lake again (``FencedError``: another processor was faster; ``LakeFullError`` and
-``SpoolFullError``: no space; ``BrokerError``: no broker; all tried again). So does a change of the feed's intakes. Nothing but the lake
-says how far things are. Before intakes are given up, what waits is committed (``_hand_over``); a processor that was away for so long
-that they may be another's already drops it instead.
+``SpoolFullError``: no space; ``BrokerError``, ``LakeUnreachableError``: nobody there; all tried again). So does a change of the feed's
+intakes. Nothing but the lake says how far things are. Before intakes are given up, what waits is committed (``_hand_over``); a
+processor that was away for so long that they may be another's already drops it instead.
 
 When. At once when the last flush is long enough ago and something waits that people look for (links, findings, gaps); otherwise after
 ``urgent_seconds``, or after ``idle_seconds`` when only heartbeats and sizes wait, so that an idle node makes few files.
@@ -24,7 +24,15 @@ from typing import Final
 import pyarrow as pa
 
 from linktrail.clock import NANOSECONDS, Clock
-from linktrail.errors import BrokerError, FencedError, LakeFullError, LinktrailError, NewerSchemaError, SpoolFullError
+from linktrail.errors import (
+    BrokerError,
+    FencedError,
+    LakeFullError,
+    LakeUnreachableError,
+    LinktrailError,
+    NewerSchemaError,
+    SpoolFullError,
+)
 from processor.intake import Feed
 from processor.lake import COMMIT_ORDER, Lake
 from processor.receive import Counts, Receiver
@@ -32,7 +40,7 @@ from processor.restore import restore
 
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT: Final = 30.0
-_PASSING: Final = (FencedError, LakeFullError, SpoolFullError, BrokerError)
+_PASSING: Final = (FencedError, LakeFullError, LakeUnreachableError, SpoolFullError, BrokerError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from linktrail.errors import LakeMissingError, LinktrailError
 from linktrail.sizes import human_bytes
 from linktrail.state import State, default_state
 from linktrail.text import printable
+from processor.location import address
 from queries.engine import open_lake
 
 _STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow", "info": "cyan"}
@@ -138,11 +139,11 @@ def summary(state: State, stream: TextIO, *, as_json: bool) -> None:
     console = Console(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 160
-    console.print(f"Recorded {recorded} link changes in {printable(state.lake)}.")
+    console.print(f"Recorded {recorded} link changes in {printable(address(state.lake))}.")
     console.print()
     console.print(findings_table(findings, len(findings)))
     console.print()
-    option = "" if state.path == default_state() else f" --lake {state.lake}"
+    option = "" if state.lake == default_state() / "lake" else f" --lake {address(state.lake)}"
     console.print("Look further (with --help for more):", soft_wrap=True)
     for words in ("findings", "timeline ID", "usage", "sql 'SELECT * FROM links LIMIT 10'"):
         console.print(f"  linktrail {words}{option}", soft_wrap=True)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from linktrail.clock import SystemClock
 from linktrail.errors import UsageError
 from linktrail.state import default_state
+from processor.location import place
 from queries.answer import Answer, ask
 from queries.answers.about import asked, asked_about
 from queries.answers.deletion import can_delete
@@ -44,7 +45,7 @@ def open_history(lake: Path | str | None = None) -> History:
 
     Raises ``LakeMissingError``, ``LakeNewerError``, ``LakeError``.
     """
-    return History(open_lake(default_state() / "lake" if lake is None else Path(lake)))
+    return History(open_lake(default_state() / "lake" if lake is None else place(lake)))
 
 
 class History:

@@ -6,8 +6,9 @@ A live lake has many small files, and opening one costs more than the rows in it
 to be read into memory once (``recent``, up to ``MEMORY_ROWS`` rows of a table), and the others to be read where a query needs them
 (``stored``), grouped by the columns they have: a file from before a column was added lacks it.
 
-Limits. The lake is a local directory. delta-rs takes some paths for addresses and DuckDB some for patterns; such a lake is refused,
-with the reason.
+A lake in an object store is read through local copies of its files (``queries.lake_cache``).
+
+Limits. delta-rs takes some paths for addresses and DuckDB some for patterns; a lake in such a directory is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -23,9 +24,13 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linktrail.durable import LocalFileSystem
 from linktrail.errors import LakeError, LakeMissingError, LakeNewerError
 from linktrail.schema import SCHEMA_VERSION
 from linktrail.text import encode
+from processor.location import address, is_remote, storage_options
+from processor.object_store import filesystem_of
+from queries.lake_cache import local_copies
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -76,12 +81,15 @@ def read_lake(path: Path, *, memory_rows: int = MEMORY_ROWS) -> LakeFiles:
     """
     path = path.absolute()
     try:
-        found = [name for name in OPENING_ORDER if (path / name / "_delta_log").is_dir()]
+        filesystem = filesystem_of(path, LocalFileSystem())
+        found = [name for name in OPENING_ORDER if is_remote(path) or (path / name / "_delta_log").is_dir()]
+        found = [name for name in found if filesystem.names(path / name / "_delta_log")]
     except OSError as error:
-        raise LakeError(path=path, what=error.strerror or error) from error
+        raise LakeError(path=address(path), what=error.strerror or " ".join(str(error).split())) from error
     if not found:
-        raise LakeMissingError(path=path)
-    _refuse_strange_path(path)
+        raise LakeMissingError(path=address(path))
+    if not is_remote(path):
+        _refuse_strange_path(path)
     tables = {name: _table_files(path, name, memory_rows) if name in found else TableFiles(name) for name in OPENING_ORDER}
     return LakeFiles(path, tables)
 
@@ -100,9 +108,9 @@ def _table_files(lake: Path, name: str, memory_rows: int) -> TableFiles:
     from deltalake.exceptions import DeltaError  # noqa: PLC0415 - likewise
 
     try:
-        table = DeltaTable(lake / name)
+        table = DeltaTable(address(lake / name), storage_options=storage_options(lake))
         version = table.metadata().configuration.get(SCHEMA_VERSION_KEY, "1")
-        files = _sized_files(lake / name, table)
+        files = _sized_files(lake, name, table)
     except (DeltaError, OSError, ValueError) as error:
         raise LakeError(path=lake, what=f"table {name} cannot be opened ({' '.join(str(error).split())})") from error
     if not version.isdecimal():
@@ -116,13 +124,18 @@ def _table_files(lake: Path, name: str, memory_rows: int) -> TableFiles:
         raise LakeError(path=lake, what=f"a file of table {name} cannot be read ({' '.join(str(error).split())})") from error
 
 
-def _sized_files(directory: Path, table: DeltaTable) -> list[tuple[int, str]]:
+def _sized_files(lake: Path, name: str, table: DeltaTable) -> list[tuple[int, str]]:
     """Return (rows, path) of each data file. The log has paths percent-encoded, relative to the table."""
     actions = pa.table(table.get_add_actions(flatten=True))
-    sized: list[tuple[int, str]] = []
-    for path, size, rows in zip(*(actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records")), strict=True):
-        sized.append((size // _BYTES_A_ROW if rows is None else rows, str(directory / unquote(path))))
-    return sized
+    if not actions.num_rows:
+        return []
+    paths, sizes, rows = (actions.column(column).to_pylist() for column in ("path", "size_bytes", "num_records"))
+    paths = [unquote(path) for path in paths]
+    copies = (
+        local_copies(lake, name, list(zip(paths, sizes, strict=True))) if is_remote(lake) else [str(lake / name / path) for path in paths]
+    )
+    counts = (size // _BYTES_A_ROW if count is None else count for size, count in zip(sizes, rows, strict=True))
+    return list(zip(counts, copies, strict=True))
 
 
 def _divide(files: list[tuple[int, str]], memory_rows: int) -> tuple[list[str], list[str]]:

@@ -26,6 +26,8 @@ from linktrail.clock import SystemClock
 from linktrail.errors import LinktrailError, ProgramFailedError
 from linktrail.state import State, open_state
 from linktrail.stopping import until_signalled
+from processor.commands import LakeOption
+from processor.location import address
 from queries.live_view import View, summary
 
 _REFRESH_SECONDS: Final = 1.0
@@ -48,6 +50,7 @@ def up(
     max_delay: MaxDelay = None,
     min_age: MinimumAge = None,
     proc: ProcOption = None,
+    lake: LakeOption = None,
     as_json: AsJson = False,
 ) -> int:
     """Record this machine's container stores, and show what leaks. Finds the stores when none is named; Ctrl-C ends it cleanly.
@@ -56,7 +59,7 @@ def up(
     """
     settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
     chosen = chosen_roots(roots)
-    opened = open_state(state, chosen)
+    opened = open_state(state, chosen, lake)
     find_sources(chosen)  # a root that is no store is said here, not in a log
     if once:
         return _once(chosen, opened, cluster=cluster, node=node, settings=settings, proc=proc, as_json=as_json)
@@ -72,7 +75,11 @@ def up(
     words += [word for option, value in given.items() if value for word in (option, value)]
     programs = [
         Program("collect", [*(str(root.absolute()) for root in chosen), *words], opened.log("collect")),
-        Program("process", ["--state", str(opened.path), "--maintain-every", _MAINTAIN_EVERY], opened.log("process")),
+        Program(
+            "process",
+            ["--state", str(opened.path), "--lake", address(opened.lake), "--maintain-every", _MAINTAIN_EVERY],
+            opened.log("process"),
+        ),
     ]
     return _supervise(programs, opened, as_json=as_json)
 

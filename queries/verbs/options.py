@@ -12,10 +12,9 @@ from linktrail.clock import SystemClock
 from linktrail.errors import UsageError
 from linktrail.output import Format
 from linktrail.state import default_state
+from processor.commands import LakeOption
 
-Lake = Annotated[
-    Path | None, typer.Option("--lake", metavar="DIR", envvar="LINKTRAIL_LAKE", help="The lake (default: lake/ in the state directory).")
-]
+Lake = LakeOption
 At = Annotated[str, typer.Option("--at", metavar="INSTANT", help="now, '2h ago', ISO 8601 (UTC), or unix seconds.")]
 From = Annotated[str | None, typer.Option("--from", "--since", metavar="INSTANT", help="Only from then on; written as --at.")]
 To = Annotated[str, typer.Option("--to", "--until", metavar="INSTANT", help="Only up to then; written as --at.")]
