@@ -5,7 +5,7 @@
 -- parameter at timestamp = now: the instant
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node
--- column held_by: image, container, lease, label, mount, name, temporary directory or phantom child
+-- column held_by: image, container, lease (one that has not expired), label, mount, name, temporary directory or phantom child
 -- column holder: id of the holder
 -- column holder_name: a name of it, where it has one
 -- column k8s_namespace_name: namespace of the pod that owns the holder, as far as known
@@ -27,6 +27,8 @@ standing AS MATERIALIZED (
     WHERE link_kind IN ('parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'lease',
             'label_reference', 'mount', 'temporary_directory', 'layer_record')
       AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+      -- a lease that has expired holds nothing any more, though it stands until the next collection
+      AND NOT (link_kind = 'lease' AND coalesce(try_cast(json_extract_string(detail, '$.expires') AS TIMESTAMPTZ) <= $at, false))
 ),
 above AS (
     SELECT DISTINCT cluster, node, store_root, $id::VARCHAR AS id, [$id::VARCHAR] AS path, NULL::TIMESTAMPTZ AS held_after,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from linktrail.clock import iso
 from linktrail.command import main
 from linktrail.errors import UnknownSubjectError
 from linktrail.testing.clock import FakeClock
@@ -54,16 +56,20 @@ def containerd(path: Path) -> Path:
     run.link("parent_pointer", "observed", CHILD, when, target=KEY, layer_id=CHILD, file_path="metadata.db")
     run.link("child_pointer", "observed", KEY, when, target=GONE, layer_id=KEY, file_path="meta.db#k8s.io/children/gone")
     run.link("lease", "observed", "lease-1", when, target=CHILD, file_path="meta.db#k8s.io/leases/lease-1")
+    terms = json.dumps({"expires": iso(at(60))})
+    run.link("lease", "observed", "lease-2", when, target=CHILD, file_path="meta.db#k8s.io/leases/lease-2", detail=terms)
     run.start(0.5)
     run.vouch(3600.0, since=0.5)
     return write_lake(path, [run])
 
 
 def test_leases_and_phantom_children_hold(tmp_path: Path) -> None:
-    """A lease holds through a child; a children index that names what is gone is said as that."""
+    """A lease holds through a child, until it expires; a children index that names what is gone is said as that."""
     lake = containerd(tmp_path / "lake")
     found = {(row["held_by"], row["holder"], tuple(row["path"])) for row in rows(held(lake, KEY, at=at(100), clock=NOW))}
     assert found == {("lease", "lease-1", ("lease-1", CHILD, KEY)), ("phantom child", GONE, (GONE, KEY))}
+    early = {row["holder"] for row in rows(held(lake, KEY, at=at(50), clock=NOW))}
+    assert early == {"lease-1", "lease-2", GONE}
 
 
 def test_images_and_containers_as_they_stood(tmp_path: Path) -> None:
