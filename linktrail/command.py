@@ -54,6 +54,7 @@ VERBS = (
     Verb("forecast", "queries.verbs.between:forecast", "When each filesystem is full, and since when it fills like that.", "query"),
     Verb("fleet", "queries.verbs.listing:fleet", "Which nodes show the same finding, since which minute.", "query"),
     Verb("report", "queries.verbs.report:report", "Write the postmortem of a time.", "report"),
+    Verb("export", "queries.verbs.export:export", "The history for Timesketch, ECS or OCSF.", "query"),
     Verb("serve", "queries.verbs.serve:serve", "The history as web pages.", "serve"),
     Verb("verify", "queries.verbs.verify:verify", "Is the record itself whole.", "query"),
     Verb("query", "queries.verbs.query:query", "Ask a ready question (--list shows them).", "query"),

@@ -14,8 +14,8 @@ MATHS = r"$\frac{1}{0}$_{x}"
 LAYER = "e" * 64
 
 
-def write_hostile(path: Path) -> Path:
-    """Write the lake at ``path``."""
+def write_hostile(path: Path, *others: Run) -> Path:
+    """Write the lake at ``path``, with ``others`` beside it."""
     run = Run(node=IMAGE, store=f"/srv/{SCRIPT}")
     owner = {"k8s_pod_name": IMAGE, "k8s_namespace_name": SCRIPT, "container_name": LINKED, "container_id": CONTROL}
     run.start(0.5)
@@ -30,7 +30,7 @@ def write_hostile(path: Path) -> Path:
     run.usage("filesystem", SCRIPT, (40.0, 41.0), 5, capacity_bytes=10, available_bytes=5, capacity_inodes=0, available_inodes=0)
     run.coverage("gap", (50.0, 60.0), cause="overflow", message=SCRIPT, gap_id="g")
     run.vouch(3600.0, since=0.5)
-    return write_lake(path, [run])
+    return write_lake(path, [run, *others])
 
 
 HOSTILE_TIME = (at(0), at(3600))
