@@ -129,6 +129,11 @@ class Evidence:
         last = span.last if span.last.monotonic > watched.monotonic else watched
         return bounds.interval(self._made(base), last), True
 
+    def first_event(self, path: str) -> Instant | None:
+        """Return the lower bound of the first event on ``path``, ``None`` when there was none."""
+        span = self._spans.get(path.partition("#")[0])
+        return None if span is None else span.first
+
     def last_event(self, path: str) -> Instant | None:
         """Return the upper bound of the last event on ``path``, ``None`` when there was none."""
         span = self._spans.get(path.partition("#")[0])

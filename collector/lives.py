@@ -123,7 +123,7 @@ class Lives:
                 self._owed[change.link.key] = (change.action is not Action.REMOVED, told.reading.finished)
         self._floors = {key: floor for key, floor in self._floors.items() if key in self._events}
         self._count = sum(len(life) for life in self._events.values())
-        return _in_order(result)
+        return in_order(result)
 
     def _relate(self, key: LinkKey, life: list[_Event], old: Link | None, told: Round, evidence: Evidence) -> list[Timed]:
         """Tell one link's steps; what this reading cannot have seen is kept for the next."""
@@ -183,7 +183,7 @@ def _leads(life: list[_Event], old: Link | None, new: Link | None) -> bool:
     return old is None or new is None or old == new or any(event.appeared for event in life)
 
 
-def _in_order(told: list[Timed]) -> list[Timed]:
+def in_order(told: list[Timed]) -> list[Timed]:
     """Sort by time, but never a link's own steps, which are in order already."""
     latest: dict[LinkKey, int] = {}
     keys = []

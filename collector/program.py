@@ -28,6 +28,8 @@ from collector.settings import Settings
 from collector.source import Source, find_sources
 from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
+from collector.version_service import VersionService
+from collector.versions import Keeper
 from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, require_mode
 from linktrail import __version__
 from linktrail.broker import Connection
@@ -166,7 +168,8 @@ class _Collector:
         self._started = clock.now()
         choice = choose(SURVEY_ONLY if options.once else options.watch, [source.root for source in sources], clock=clock)
         self._watcher = choice.watcher
-        self._statement = choice.statement
+        keeper, refused = _keeper(clock, self._watcher.mode)
+        self._statement = f"{choice.statement}{refused}"
         settings = options.settings
         if options.once:
             settings = replace(settings, entries_per_second=1e12)
@@ -181,7 +184,8 @@ class _Collector:
             clock=clock,
             settings=settings,
             barrier=_barrier(state, sources, self._watcher.mode),
-            statement=choice.statement,
+            keeper=keeper,
+            statement=self._statement,
             machine=machine,
             measurer=self._measurer,
         )
@@ -206,7 +210,7 @@ class _Collector:
             self._recorder.stop()
             self._say(self._clock.now(), "stopped")
         finally:
-            self._watcher.stop()
+            self._recorder.end_watch()
             self._measurer.close()
 
     def _kinds(self, store: StoreRecorder) -> Mapping[LinkKind, int]:
@@ -272,6 +276,16 @@ def _store_status(store: StoreRecorder, counts: Mapping[LinkKind, int]) -> Store
         vouched=memory.vouched,
         down=store.down,
     )
+
+
+def _keeper(clock: Clock, mode: str) -> tuple[Keeper | None, str]:
+    """Return what reads every version of the metadata files, or ``None`` and what to say of it."""
+    if mode == SURVEY_ONLY:
+        return None, ""
+    try:
+        return VersionService(clock), ""
+    except OSError as error:
+        return None, f"; not covered: metadata files that are replaced twice between two surveys ({error.strerror or error})"
 
 
 def _barrier(state: State, sources: Sequence[Source], mode: str) -> Barrier | None:

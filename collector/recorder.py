@@ -29,6 +29,7 @@ from collector.settings import Settings
 from collector.source import Source
 from collector.spool import Spool
 from collector.store_recorder import StoreRecorder, Tools
+from collector.versions import Keeper
 from collector.watch.interface import Cause, Loss, Report, WatchBatch, Watcher
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import StoreUnreadableError
@@ -66,6 +67,7 @@ class Recorder:
         clock: Clock,
         settings: Settings,
         barrier: Barrier | None = None,
+        keeper: Keeper | None = None,
         statement: str = "",
         machine: Machine | None = None,
         measurer: Measurer | None = None,
@@ -76,11 +78,12 @@ class Recorder:
         trees (``None``: the recorder itself).
         """
         self.outbox = Outbox(spool, settings.rows_limit)
-        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer)
+        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer, keeper)
         self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
         self._machine = machine
         self._measurer = measurer
         self._watcher = watcher
+        self._keeper = keeper
         self._barrier = barrier
         self._spool = spool
         self._ledger = ledger
@@ -99,12 +102,16 @@ class Recorder:
     def start(self) -> None:
         """Begin to watch, and a run. Raises ``WatchError``, ``SpoolError``."""
         self._watcher.start()
+        if self._keeper is not None:
+            self._keeper.start()
         if self._barrier is not None:
             self._watcher.cover(self._barrier.plan)
         self._spool.begin_run()
 
     def step(self, timeout: float) -> None:
         """Take what the watcher tells (waiting up to ``timeout`` seconds for it) and do what is due. Raises ``SpoolError``."""
+        if self._keeper is not None:
+            self._keeper.tend()
         self._digest(self._watcher.take(self._wait(timeout)))
         for store in self.stores:
             store.look_at_root()
@@ -154,12 +161,18 @@ class Recorder:
         for store in self.stores:
             if store.dirty and self.outbox.room:
                 store.read()
-        self._watcher.stop()
+        self.end_watch()
         now = self._clock.now()
         self._state_withheld(now, ending=True)
         for store in self.stores:
             store.stop(now)
         self.checkpoint()
+
+    def end_watch(self) -> None:
+        """End all threads; twice is no harm."""
+        self._watcher.stop()
+        if self._keeper is not None:
+            self._keeper.stop()
 
     # --- the watch ------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,20 @@ class Listing(NamedTuple):
     complete: bool
 
 
+class Signature(NamedTuple):
+    """What tells one version of a file that is replaced by rename from the next."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> Signature:
+        """Return the signature in a status."""
+        return cls(facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """What came of reading a file.

@@ -1,8 +1,9 @@
 """Recording one store: when to read it, and what a reading becomes.
 
 Watch first, survey second, and then drain the watch: what happened up to the end of a reading is known when its rows are made. The rows
-are the difference between the ledger and the survey, told with what the watch saw (``lives``), in intervals (``brackets``); then the
-gaps that are over; then findings. The ledger is advanced only for rows that were taken.
+are the difference between the ledger and the survey, told with what the watch saw (``lives``) and what metadata files said in between
+(``version_steps``), in intervals (``brackets``); then the gaps that are over; then findings. The ledger is advanced only for rows
+that were taken.
 
 A store that cannot be read (unmounted, permission, half removed) is in a gap until it can. Its links are not claimed removed, for
 nobody saw that. Only when its parent directory is there and the root is not, one row says that the store itself is gone.
@@ -20,7 +21,7 @@ from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
 from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
-from collector.lives import Lives, Round, Timed
+from collector.lives import Lives, Round, Timed, in_order
 from collector.measuring import Measurer
 from collector.outbox import Outbox
 from collector.rows import link_row
@@ -30,6 +31,8 @@ from collector.statements import Statements
 from collector.store_findings import StoreFindings
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
+from collector.version_steps import VersionSteps
+from collector.versions import Keeper
 from collector.watch.interface import Loss, Watcher
 from linktrail.batch import MAX_ROWS
 from linktrail.clock import NANOSECONDS, Clock, Instant
@@ -41,6 +44,9 @@ DROPPED: Final = {
     "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
 }
 """Causes of gaps that the recorder itself makes, because its memory is bounded."""
+
+UNREAD_VERSION: Final = "unread-version"
+"""Cause of gaps in which a metadata file was replaced before it was read."""
 
 _RETRY_NS = 2 * NANOSECONDS
 _SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
@@ -60,6 +66,7 @@ class Tools:
     drain: Callable[[], bool]
     statement: str = ""
     measurer: Measurer | None = None
+    keeper: Keeper | None = None
 
 
 class StoreRecorder:
@@ -87,6 +94,7 @@ class StoreRecorder:
         self._tools = tools
         self._evidence = Evidence()
         self._lives = Lives()
+        self._versions = VersionSteps(source.driver, tools.keeper)
         self._real_root = source.real_root
         self._known = memory.vouched
         self._lost_ledger = ledger_lost
@@ -219,6 +227,7 @@ class StoreRecorder:
 
     def _cover(self, plan: WatchPlan) -> None:
         self._tools.watcher.cover(plan)
+        self._versions.follow(plan, self._previous)
         now = self._tools.clock.now()
         places = (self.place(path) for path in self._tools.watcher.covered)
         self._evidence.watching((place for place in places if place is not None), now)
@@ -228,7 +237,8 @@ class StoreRecorder:
         origin = Origin.BASELINE if self._previous is None and self._known is None else Origin.SURVEY
         told = Round(survey, reading, self._previous, self._known, origin)
         moving = self._dirty is not None and self._previous is not None
-        timed = self._lives.tell(self.memory.links, told, self._evidence)
+        steps, recorded = self._versions.tell(self.memory.links, told, self._evidence)
+        timed = in_order([*steps, *self._lives.tell(recorded, told, self._evidence)])
         complete = self._take(timed, reading)
         self.survey = survey
         self.reading_ns = reading.finished.monotonic - reading.started.monotonic
@@ -237,6 +247,7 @@ class StoreRecorder:
         self._dirty = None
         if not complete:
             self._dropped.add("spool-full")
+            self._versions.fell_behind()
             self._evidence.lost(reading.finished)
             self._retry(reading.finished)
             return
@@ -290,9 +301,14 @@ class StoreRecorder:
         for cause in sorted(self._dropped):
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
         self._dropped.clear()
-        untold = self._lives.oldest
-        sure = reading.started if untold is None else min(untold, reading.started, key=lambda instant: instant.monotonic)
-        self.memory.vouched = sure.wall
+        self._state_unread(finished, all_of_it=False)
+        limits = [instant for instant in (self._lives.oldest, self._versions.doubtful, reading.started) if instant is not None]
+        self.memory.vouched = min(limits, key=lambda instant: instant.monotonic).wall
+
+    def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
+        """Say in which time versions of metadata files went unread."""
+        for unread in self._versions.unread(now, all_of_it=all_of_it):
+            self.statements.gap(UNREAD_VERSION, unread.message, unread.interval, now)
 
     def _state_start(self, reading: Reading) -> None:
         finished = reading.finished
@@ -307,6 +323,7 @@ class StoreRecorder:
     def beat(self, now: Instant) -> None:
         """Say until when the record of this store is complete; while it cannot be read, that it is not."""
         before = self.memory.vouched
+        self._state_unread(now, all_of_it=True)
         if self.down is not None:
             self.statements.gap("unreadable", self.down, since_wall(before, now), now)
             self.memory.vouched = None if before is None else now.wall
@@ -328,6 +345,7 @@ class StoreRecorder:
             self.statements.gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
         for loss in self._losses:
             self.statements.gap(loss.cause, loss.message, between(loss.after, now), now)
+        self._state_unread(now, all_of_it=True)
         self._vouch(now)
         self.statements.stop(self.memory.vouched or now.wall, now)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from collector.links import Link, StoreKind, Survey
 from linktrail.clock import Clock
@@ -42,10 +42,14 @@ class WatchItem:
 
 @dataclass(frozen=True, slots=True)
 class WatchPlan:
-    """The directories that cover a store's plumbing, in the order in which they should be claimed."""
+    """The directories that cover a store's plumbing, in the order in which they should be claimed.
+
+    ``replaced`` are metadata files (absolute) that the engine replaces by rename: each version of them is read, see ``ReadsVersions``.
+    """
 
     root: Path
     items: tuple[WatchItem, ...]
+    replaced: tuple[Path, ...] = ()
 
 
 class Change(NamedTuple):
@@ -104,3 +108,17 @@ class Driver(Protocol):
 
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""
+
+
+@runtime_checkable
+class ReadsVersions(Protocol):
+    """A driver whose metadata files are replaced whole (``WatchPlan.replaced``), so that what one version said can be told by itself.
+
+    Its surveys give the link of such a file the fact ``version``, the ``Signature`` of the file as it was read.
+    """
+
+    def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
+        """Return the links that ``path`` (relative to the root) states with the content ``data``; ``survey`` is a later reading.
+
+        All links of a survey with this path, or with ``path#...``, come from that file alone, so versions can be compared. Never raises.
+        """

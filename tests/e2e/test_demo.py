@@ -59,7 +59,6 @@ def test_it_tells_the_story(told: Mapping[str, Any]) -> None:
         "record of layer dc9f2c438cee appeared (incomplete)",
         "finding incomplete-layer (warning) opened, holding 3.2 MB",
         "directory overlay/dc9f2c438cee removed",
-        "The record is complete from",
         "What grew (linktrail usage): the writable layer of 'web'",
         "Look further:",
         f"Remove it all: rm -rf {told['where']}",
@@ -111,7 +110,8 @@ def test_the_commands_it_offers_work(told: Mapping[str, Any]) -> None:
     for command in commands:
         words = [sys.executable, "-m", *command.split()]
         done = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | state, timeout=60)
-        assert done.returncode == 0, done.stderr
+        gaps = re.findall(r": ([a-z-]+): \d+ of \d+ ", done.stdout + done.stderr)
+        assert (done.returncode, set(gaps)) in ((0, set()), (3, {"unread-version"})), done.stdout + done.stderr
         outputs.append(done.stdout)
     assert f"incomplete-layer    {KILLED[:12]}" in outputs[0]
     assert "finding unreferenced-layer (warning) opened" in outputs[1]

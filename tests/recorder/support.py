@@ -16,6 +16,7 @@ from collector.spool import LIMIT_BYTES, Spool
 from collector.spool_reader import SpoolReader
 from collector.stores import driver_for
 from collector.stores.protocol import Change, WatchPlan
+from collector.versions import VersionKeeper
 from collector.watch.interface import Cause, Loss, Report, WatchBatch
 from linktrail.batch import decode
 from linktrail.clock import Instant
@@ -106,8 +107,11 @@ class Rig:
         settings: Settings | None = None,
         filesystem: FileSystem | None = None,
         limit_bytes: int = LIMIT_BYTES,
+        versions: bool = False,
     ) -> None:
-        """Make the store and start nothing."""
+        """Make the store and start nothing; with ``versions``, what its metadata files hold in between is read when the test says so."""
+        self.versions = versions
+        self.keeper: VersionKeeper | None = None
         self.where = where
         self.clock = TickingClock()
         self.store = Playground.filled(where / "store", layers)
@@ -139,14 +143,23 @@ class Rig:
         assert driver is not None
         self.source = Source(driver, self.store.root)
         self.watcher = watcher or ScriptedWatcher(self.clock)
+        self.keeper = VersionKeeper(self.clock, threaded=False) if self.versions else None
         self.recorder = Recorder(
-            [self.source], watcher=self.watcher, spool=self.spool, ledger=self.ledger, clock=self.clock, settings=self.settings
+            [self.source],
+            watcher=self.watcher,
+            spool=self.spool,
+            ledger=self.ledger,
+            clock=self.clock,
+            settings=self.settings,
+            keeper=self.keeper,
         )
         self.recorder.start()
         return self.recorder
 
     def crash(self) -> None:
         """Lose everything that is not in the spool or the ledger's file."""
+        if self.keeper is not None:
+            self.keeper.stop()
         self.spool.close()
 
     def survey(self) -> Survey:

@@ -19,6 +19,7 @@ from collector.live import Status, StoreStatus, read_status, write_status
 from collector.program import Options, collect
 from collector.settings import Settings
 from collector.spool import Spool
+from collector.store_recorder import UNREAD_VERSION
 from collector.stores.containers_storage import DRIVER
 from collector.watch.probe import FANOTIFY, INOTIFY, probe
 from linktrail.clock import SystemClock
@@ -128,7 +129,8 @@ def test_the_spool_is_the_store(running: tuple[Playground, Running]) -> None:
     told = spool_rows(program.state / "spool")
     survey = DRIVER.survey(store.root, clock=SystemClock())
     assert plain(fold([row for table, row in told if table == "links"])) == plain(survey.links)
-    assert [row["kind"] for table, row in told if table == "coverage" and row["kind"] == "gap"] == []
+    gaps = {row["cause"] for table, row in told if table == "coverage" and row["kind"] == "gap"}
+    assert gaps <= {UNREAD_VERSION}, "no engine replaces its files so fast"
 
 
 def test_live_status(running: tuple[Playground, Running]) -> None:

@@ -32,7 +32,7 @@ class File(NamedTuple):
         """Return the link of the file as such."""
         facts: dict[str, Any] = {}
         if self.image is not None:
-            facts = {"size": self.image.facts.st_size, "mtime_ns": self.image.facts.st_mtime_ns}
+            facts = {"size": self.image.facts.st_size, "mtime_ns": self.image.facts.st_mtime_ns, "transaction": self.image.txid}
         detail = {"error": self.error} if self.error else {}
         return Link(LinkKind.METADATA_FILE, path, path, state=self.state, detail=detail, facts=facts)
 

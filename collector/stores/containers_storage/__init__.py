@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from collector.links import StoreKind, Survey
+from collector.links import Link, StoreKind, Survey
 from collector.safe import open_root
 from collector.stores.containers_storage.additional import additional_stores, usual_roots
 from collector.stores.containers_storage.metadata import Remembered
-from collector.stores.containers_storage.survey import is_store, read_store
+from collector.stores.containers_storage.survey import is_store, read_store, version_links
 from collector.stores.containers_storage.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
@@ -65,6 +65,10 @@ class ContainersStorage:
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""
         return interpret(root, change)
+
+    def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
+        """Return what one version of a metadata file states."""
+        return version_links(path, data, survey)
 
 
 DRIVER: Final = ContainersStorage()

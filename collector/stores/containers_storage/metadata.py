@@ -11,14 +11,13 @@ written within ``RACY_NS`` of its reading is not remembered: a file put in its p
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from collector.links import Link, LinkKind, LinkState, Problem
-from collector.safe import Content, Directory, words
+from collector.safe import Content, Directory, Signature, words
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord, Record, Table, read_table
 from collector.stores.overlay.standing import Layers
@@ -32,20 +31,6 @@ _REMEMBERED: Final = 16  # stores
 Found = TypeVar("Found", bound=Record)
 Key = tuple[type[Record], str]
 """One object of the store: what it is, and its id."""
-
-
-class Signature(NamedTuple):
-    """What tells one version of a file from the next."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-
-    @classmethod
-    def of(cls, facts: os.stat_result) -> Signature:
-        """Return the signature in a status."""
-        return cls(facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +160,11 @@ def _stale(root: Directory, earlier: Metadata) -> dict[str, Signature | None]:
     return found
 
 
+def read_version(path: str, data: bytes) -> Metadata:
+    """Return what the metadata file ``path`` says when its content is ``data``. Never raises."""
+    return Metadata.of({path: _understood(path, Content(LinkState.PRESENT if data else LinkState.EMPTY, data))})
+
+
 def _read_file(root: Directory, path: str, before: File | None, clock: Clock) -> File:
     place, _, name = path.partition("/")
     try:
@@ -206,13 +196,14 @@ def _understood(path: str, content: Content) -> File:
     table = read_table(path, content.data)
     what = "; ".join(table.faults)
     state = LinkState.MALFORMED if what else LinkState.PRESENT
-    facts = {"size": content.facts.st_size, "mtime_ns": content.facts.st_mtime_ns} if content.facts else {}
+    facts = {"size": content.facts.st_size, "mtime_ns": content.facts.st_mtime_ns, "version": signature} if content.facts else {}
     link = Link(LinkKind.METADATA_FILE, path, path, state=state, detail={"error": what} if what else {}, facts=facts)
     return File(signature, link, Problem(path, what) if what else None, table)
 
 
 def _unreadable(path: str, what: str, where: str, state: LinkState = LinkState.UNREADABLE, signature: Signature | None = None) -> File:
-    link = Link(LinkKind.METADATA_FILE, path, path, state=state, detail={"error": what})
+    facts = {} if signature is None else {"version": signature}
+    link = Link(LinkKind.METADATA_FILE, path, path, state=state, detail={"error": what}, facts=facts)
     return File(signature, link, Problem(where, what))
 
 

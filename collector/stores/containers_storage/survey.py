@@ -24,9 +24,9 @@ from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Prob
 from collector.safe import Directory, Root, open_root, words
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.agreement import contradictions, paths_of
-from collector.stores.containers_storage.attribution import Owners, owners
+from collector.stores.containers_storage.attribution import Engine, Owners, owners
 from collector.stores.containers_storage.data_files import read_data
-from collector.stores.containers_storage.metadata import Metadata, Remembered, read_metadata, wait_for_calm
+from collector.stores.containers_storage.metadata import Metadata, Remembered, read_metadata, read_version, wait_for_calm
 from collector.stores.containers_storage.overlay import read_overlay
 from collector.stores.containers_storage.record_links import record_links
 from collector.stores.overlay.parts import EVERYTHING, Part, Wanted
@@ -99,6 +99,20 @@ def read_store(
         problems=dict.fromkeys(problems),
         read_only=read_only,
     )
+
+
+def version_links(path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
+    """Return the links that the metadata file ``path`` states with the content ``data``.
+
+    Which containers are buildah's, only ``survey`` knows; who owns what is said as far as this file alone tells.
+    """
+    metadata = read_version(path, data)
+    owned = owners(metadata.layers.values(), metadata.images.values(), metadata.containers.values())
+    buildah = frozenset(
+        link.subject for link in survey.of_kind(LinkKind.CONTAINER_RECORD) if link.detail.get("engine") == Engine.BUILDAH.value
+    )
+    files = (file.link for file in metadata.files.values() if file.link)
+    return (*files, *record_links(metadata, owned, buildah))
 
 
 def _settled(opened: Root, root: Path, clock: Clock, read: _Read, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:

@@ -45,7 +45,7 @@ def plan(root: Path) -> WatchPlan:
         items.append(WatchItem(base, Purpose.PLUMBING))
         items += [WatchItem(base / place, Purpose.PLUMBING) for place in _PLUMBING if _is_directory(opened, place)]
         items += [WatchItem(base / layout.OVERLAY / name, Purpose.LAYER) for name in _newest_layers(opened, root)]
-    return WatchPlan(base, tuple(items))
+    return WatchPlan(base, tuple(items), tuple(base / path for path in layout.METADATA_FILES))
 
 
 def interpret(root: Path, change: Change) -> Meaning:
