@@ -116,7 +116,7 @@ def parquet(table: str, rows: pa.Table) -> bytes:
         use_dictionary=text,
         column_encoding=dict.fromkeys(numbers, "DELTA_BINARY_PACKED"),
         row_group_size=ROW_GROUP,
-        bloom_filter_options=_bloom_filters(rows),
+        bloom_filter_options=bloom_filters(rows),
         sorting_columns=pq.SortingColumn.from_ordering(rows.schema, [(name, "ascending") for name in order]),
         write_page_checksum=True,
     )
@@ -131,7 +131,8 @@ def sort_columns(table: str) -> list[str]:
     return [name for name in ("node", middle, "observed_at", "seq") if name in names]
 
 
-def _bloom_filters(rows: pa.Table) -> dict[str, dict[str, Any]] | None:
+def bloom_filters(rows: pa.Table) -> dict[str, dict[str, Any]] | None:
+    """Return the options for the Bloom filters of a file of ``rows``; ``None`` where it is too short to gain by them."""
     if rows.num_rows < BLOOM_ROWS:
         return None
     present = [name for name in _BLOOM_COLUMNS if name in rows.column_names]
