@@ -25,11 +25,11 @@ class Settings:
     """
 
     quiet: float = 0.1
-    max_delay: float = 1.0
+    max_delay: float = 0.8
     duty: float = 0.34
     survey_interval: float = 300.0
     heartbeat: float = 60.0
-    seal_interval: float = 1.0
+    seal_interval: float = 0.5
     checkpoint_interval: float = 30.0
     status_interval: float = 1.0
     diagnose_interval: float = 2.0

@@ -46,6 +46,7 @@ _WORDS: Final = (
     (fanotify.FAN_ATTRIB, "attributes"),
     (fanotify.FAN_DELETE, "removed"),
 )
+_PLAIN: Final = {fanotify.FAN_CREATE: "created", fanotify.FAN_DELETE: "removed"}
 
 
 @dataclass(slots=True)
@@ -222,6 +223,8 @@ class FanotifyWatcher(Engine):
         records = reading.records
         while reading.position < len(records):
             record = records[reading.position]
+            if record.mask in _PLAIN and self._plain(record, reading):
+                continue
             try:
                 self._convert_one(record, reading, reports)
             except GoneError:
@@ -234,6 +237,26 @@ class FanotifyWatcher(Engine):
                 reading.unplaced += 1
             reading.position += 1
         return True
+
+    def _plain(self, first: Record, reading: _Reading) -> bool:
+        """Go on with names of files made and removed in known places, which is most of what happens; tell whether there was any."""
+        records, changes, known = reading.records, reading.changes, self._places.known
+        position, named = reading.position, self._counts.named
+        record = first
+        while record.directory in known and (word := _PLAIN.get(record.mask)) is not None:
+            _, pid, directory, name, _, _, target = record
+            here = known[directory]
+            if here is not None:
+                if word == "created":
+                    named(target, directory, name)
+                changes.append(_NEW(Change, (here, name, word, False, 0, pid, None, None)))
+            position += 1
+            if position == len(records):
+                break
+            record = records[position]
+        moved = position > reading.position
+        reading.position = position
+        return moved
 
     def _finish(self, reading: _Reading, reports: list[Report]) -> None:
         reports += self._batch(reading.changes, reading.raw)

@@ -14,7 +14,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -78,6 +78,11 @@ class Places:
         path = self._climb(handle)
         self._paths[handle] = path
         return path
+
+    @property
+    def known(self) -> Mapping[Handle, Path | None]:
+        """What ``place`` has answered so far, as long as it is true."""
+        return self._paths
 
     def made(self, handle: Handle, parent: Handle, name: str) -> None:
         """Note that the directory ``handle`` was made."""
