@@ -29,6 +29,22 @@ Silent, because healthy stores have it: modes of symbolic links, times, owners t
 shifted throughout the layer, modes and owners that `force_mask` moved into an attribute, device nodes an unprivileged engine could not
 make, whiteouts more or less, and the empty places that engines make for their mounts (`/etc/hosts`, `/dev/console`, ...).
 
+## What the kernel holds
+
+Mount tables of all mount namespaces and open files of all processes are read below `/proc` (`--proc DIR`, in a pod the host's), as far
+as this user may see them. A mount counts for a store when its layers, or its mount point, lie in that store, whatever name the
+engine's namespace has for it.
+
+* `orphan-mount`: a layer that no image, container, lease or label needs is mounted (after the grace period); or a layer was removed under
+  its mount (at once, confirmed by a second look: no engine does that in normal work). Evidence: namespaces with processes, device, layers.
+* `deleted-open-file`: of a layer that is gone or that nothing needs, any deleted file that a process keeps open; of a running container,
+  from 1 MiB in all, as programs work with deleted temporary files. Bytes are allocated bytes, each file once. After a lazy unmount the
+  kernel names the overlay nowhere any more: the recorder remembers its layer; `check` tells it by its device, for the store on whose
+  filesystem it lies (size and number of inodes are equal) and that an engine here uses. Files that are only mapped are not looked for.
+
+It is off, and said to be (`stores[].mounts` of the document), on a filesystem that is mounted read-only, where no namespace below the given
+`/proc` has the store, where `/proc` cannot be read, and with `--proc off`.
+
 ## When a symbolic link is a finding
 
 Links are resolved in the merged layers, as the container sees them: whiteouts and opaque directories hide, absolute targets start at the
