@@ -15,7 +15,7 @@ import pytest
 from collector.check import run_check
 from linktrail.clock import SystemClock
 from tests.live import containerd, docker
-from tests.live.podman import Podman, own_directory, write_image
+from tests.live.podman import Podman, layer_tar, own_directory, programs, write_image
 from tests.needs import need
 
 NAME = "localhost/rich:1"
@@ -119,3 +119,48 @@ def test_what_an_engine_unpacked_is_as_recorded(engine: Callable[[Path], Any], t
         (base / "lib").unlink()
         (base / "lib").symlink_to("usr/share")
         assert look(root)[0] == {"zero-length-files", "layer-content-digest", "layer-content-modified", "layer-symlink-retargeted"}
+
+
+DOCKERFILE = """FROM scratch
+ADD root.tar /
+RUN ["/bin/sh", "-c", "rm -r /data/a && mkdir /data/a && touch /data/a/new && ln /data/b/g /data/b/h"]
+RUN ["/bin/sh", "-c", "ln -s b/g /data/link && chmod 4755 /bin/cp"]
+RUN ["/bin/sh", "-c", "rm /data/b/g && mv /etc/conf /etc/conf2 && touch /data/a/x"]
+COPY Dockerfile /data/b/
+"""
+
+
+def context(home: Path) -> str:
+    """Make a directory to build from: steps that delete, replace a directory, link, rename and change modes."""
+    where = home / "context"
+    where.mkdir()
+    files = {"data/a/f1": b"1", "data/a/f2": b"2", "data/b/g": b"3", "etc/conf": b"c"}
+    (where / "root.tar").write_bytes(layer_tar({**programs("sh", "rm", "ln", "mkdir", "touch", "mv", "cp", "chmod"), **files}))
+    (where / "Dockerfile").write_text(DOCKERFILE, encoding="ascii")
+    return str(where)
+
+
+def test_what_podman_built_and_committed_is_as_recorded() -> None:
+    """Whiteouts, opaque directories, copies and placeholders of real upper directories raise no alarm."""
+    need("podman")
+    with own_directory() as home:
+        engine = Podman(home)
+        engine.run("build", "--layers", "--isolation", "chroot", "--tag", "localhost/built:1", context(home))
+        engine.create("localhost/built:1", "one", "/bin/sh", "-c", "rm /data/b/h; touch /new")
+        engine.run("start", "--attach", "one")
+        engine.run("commit", "--quiet", "one", "localhost/built:2")
+        found, compared = look(engine.root)
+        assert found == set()
+        assert compared == {"layers": 6, "compared": 6, "not_compared": {}}
+
+
+def test_what_docker_built_is_as_recorded() -> None:
+    """The classic builder unpacks a layer from an archive; BuildKit keeps the upper directory itself, with what overlayfs left in it."""
+    need("dockerd")
+    with docker.running() as engine:
+        where = context(engine.home)
+        for number, buildkit in enumerate((False, True), 1):
+            engine.run("build", "--no-cache", "--network", "none", "--tag", f"built:{number}", where, buildkit=buildkit)
+            found, compared = look(engine.root)
+            assert found == set()
+            assert compared == {"layers": 5 * number, "compared": 5 * number, "not_compared": {}}
