@@ -7,13 +7,13 @@ databases say anything of it; a commit changes no directory at all. Blobs appear
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from collector.links import Link, LinkKind
 from collector.safe import Directory, open_root, words
+from collector.stores.changes import appeared, is_directory, relative
 from collector.stores.containerd.files import snapshotters_in
 from collector.stores.containerd.layout import (
     BLOBS,
@@ -44,7 +44,7 @@ def plan(root: Path) -> WatchPlan:
             if not is_store(opened):
                 raise NoStoreError(root=root, what="neither meta.db nor a snapshotter's metadata.db in it")
             base = opened.path
-            items = [WatchItem(base / place, purpose) for place, purpose in _places(opened) if _is_directory(opened, place)]
+            items = [WatchItem(base / place, purpose) for place, purpose in _places(opened) if is_directory(opened, place)]
         except OSError as error:
             raise StoreUnreadableError(root=root, what=words(error)) from error
     return WatchPlan(base, tuple(items))
@@ -62,7 +62,7 @@ def _places(opened: Directory) -> Iterator[tuple[str, Purpose]]:
 
 def interpret(root: Path, change: Change) -> Meaning:
     """Say what ``change`` means for the store at ``root`` (named as given, or resolved as in the plan)."""
-    place = _relative(root, change.directory)
+    place = relative(root, change.directory)
     if place is None:
         return NOISE
     if not change.name:  # the watched directory itself: its end is news, its reading is not
@@ -81,7 +81,7 @@ def interpret(root: Path, change: Change) -> Meaning:
 def _in_root(change: Change) -> Meaning:
     if change.action == "attributes" or not (change.name in (META_DIRECTORY, CONTENT) or change.name.startswith(SNAPSHOTTER)):
         return NOISE
-    return _looked(change, Purpose.PLUMBING if change.name == CONTENT else Purpose.METADATA)
+    return appeared(change, Purpose.PLUMBING if change.name == CONTENT else Purpose.METADATA)
 
 
 def _in_snapshotter(change: Change, place: str, snapshotter: str) -> Meaning:
@@ -91,9 +91,9 @@ def _in_snapshotter(change: Change, place: str, snapshotter: str) -> Meaning:
         if change.name == DATABASE:
             return LOOK_AGAIN
         known = change.is_directory and change.name in layout.places and change.action != "attributes"
-        return _looked(change, Purpose.PLUMBING) if known else NOISE
+        return appeared(change, Purpose.PLUMBING) if known else NOISE
     if place == home.rpartition("/")[0]:  # stargz: the directory that the database lies in
-        return _looked(change, Purpose.METADATA) if change.is_directory and change.name == layout.below else NOISE
+        return appeared(change, Purpose.METADATA) if change.is_directory and change.name == layout.below else NOISE
     if place not in {f"{home}/{name}" for name in layout.places} or change.action == "attributes":
         return NOISE
     kind = LinkKind.TEMPORARY_DIRECTORY if is_temporary(change.name) else LinkKind.LAYER_DIRECTORY
@@ -105,40 +105,11 @@ def _in_content(change: Change, place: str) -> Meaning:
         return NOISE
     path = f"{place}/{change.name}"
     if place == CONTENT:
-        return _looked(change, Purpose.PLUMBING) if change.is_directory else NOISE
+        return appeared(change, Purpose.PLUMBING) if change.is_directory else NOISE
     if place == f"{CONTENT}/{INGEST}":
         return Meaning(relevant=True, link=Link(LinkKind.INGEST, change.name, path)) if change.is_directory else NOISE
     if place == f"{CONTENT}/{BLOBS}":
-        return _looked(change, Purpose.PLUMBING) if change.is_directory else NOISE
+        return appeared(change, Purpose.PLUMBING) if change.is_directory else NOISE
     if place.startswith(f"{CONTENT}/{BLOBS}/") and not change.is_directory and change.action != "modified":
         return Meaning(relevant=True, link=Link(LinkKind.CONTENT, f"{place.rpartition('/')[2]}:{change.name}", path))
     return NOISE
-
-
-def _looked(change: Change, purpose: Purpose) -> Meaning:
-    """Look again, and watch the directory if it is new."""
-    new = change.is_directory and change.action in _APPEARED
-    return Meaning(relevant=True, watch=WatchItem(change.directory / change.name, purpose) if new else None)
-
-
-def _relative(root: Path, directory: Path) -> str | None:
-    """Return ``directory`` relative to the root, by text alone as long as that is enough: this runs once an event."""
-    named = os.fspath(directory)
-    below = _below(os.fspath(root), named)
-    return _below(os.path.realpath(root), named) if below is None else below
-
-
-def _below(base: str, path: str) -> str | None:
-    if path == base:
-        return ""
-    return path[len(base) + 1 :] if path.startswith(f"{base}/") else None
-
-
-def _is_directory(opened: Directory, place: str) -> bool:
-    if not place:
-        return True
-    try:
-        opened.directory(*place.split("/")).close()
-    except OSError:
-        return False
-    return True

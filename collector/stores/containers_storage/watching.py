@@ -7,18 +7,18 @@ beside them are noise. An event proves that something existed under a name; what
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Final
 
 from collector.links import Link, LinkKind
-from collector.safe import Directory, Entry, open_root, words
+from collector.safe import Entry, open_root
+from collector.stores.changes import appeared, is_directory, newest_first, relative
 from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.survey import is_store
 from collector.stores.overlay import names
 from collector.stores.overlay.layers import kind_of_file
 from collector.stores.protocol import LOOK_AGAIN, NOISE, Change, Meaning, Purpose, WatchItem, WatchPlan
-from linktrail.errors import NoStoreError, StoreUnreadableError
+from linktrail.errors import NoStoreError
 
 _METADATA: Final = (layout.LAYERS, layout.IMAGES, layout.CONTAINERS)
 _PLUMBING: Final = (
@@ -41,16 +41,16 @@ def plan(root: Path) -> WatchPlan:
         if not is_store(opened):
             raise NoStoreError(root=root, what="no overlay-layers, overlay-images or overlay-containers with metadata in it")
         base = opened.path
-        items = [WatchItem(base / place, Purpose.METADATA) for place in _METADATA if _is_directory(opened, place)]
+        items = [WatchItem(base / place, Purpose.METADATA) for place in _METADATA if is_directory(opened, place)]
         items.append(WatchItem(base, Purpose.PLUMBING))
-        items += [WatchItem(base / place, Purpose.PLUMBING) for place in _PLUMBING if _is_directory(opened, place)]
-        items += [WatchItem(base / layout.OVERLAY / name, Purpose.LAYER) for name in _newest_layers(opened, root)]
+        items += [WatchItem(base / place, Purpose.PLUMBING) for place in _PLUMBING if is_directory(opened, place)]
+        items += [WatchItem(base / layout.OVERLAY / name, Purpose.LAYER) for name in newest_first(opened, root, layout.OVERLAY, _is_layer)]
     return WatchPlan(base, tuple(items), tuple(base / path for path in layout.METADATA_FILES))
 
 
 def interpret(root: Path, change: Change) -> Meaning:
     """Say what ``change`` means for the store at ``root`` (named as given, or resolved as in the plan)."""
-    place = _relative(root, change.directory)
+    place = relative(root, change.directory)
     if place is None:
         return NOISE
     if not change.name:  # the watched directory itself: its end is news, its reading is not
@@ -69,7 +69,7 @@ def _in_root(change: Change) -> Meaning:
     if change.name not in (*_METADATA, layout.OVERLAY) or change.action == _ATTRIBUTES:
         return NOISE
     purpose = Purpose.PLUMBING if change.name == layout.OVERLAY else Purpose.METADATA
-    return _appeared(change, purpose)
+    return appeared(change, purpose)
 
 
 def _in_metadata(change: Change, place: str) -> Meaning:
@@ -91,12 +91,12 @@ def _in_metadata(change: Change, place: str) -> Meaning:
 def _in_overlay(change: Change) -> Meaning:
     name = change.name
     if name in (names.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS):
-        return NOISE if change.action == _ATTRIBUTES else _appeared(change, Purpose.PLUMBING)
+        return NOISE if change.action == _ATTRIBUTES else appeared(change, Purpose.PLUMBING)
     if layout.is_engine_check(name) or change.action == _ATTRIBUTES:
         return NOISE
     if change.is_directory:
         link = Link(LinkKind.LAYER_DIRECTORY, name, f"{layout.OVERLAY}/{name}", layer_id=name)
-        return _appeared(change, Purpose.LAYER, link)
+        return appeared(change, Purpose.LAYER, link)
     return LOOK_AGAIN if names.is_layer_id(name) else NOISE
 
 
@@ -114,51 +114,6 @@ def _below_overlay(change: Change, place: str) -> Meaning:
     return LOOK_AGAIN if of_layer else NOISE
 
 
-def _appeared(change: Change, purpose: Purpose, link: Link | None = None) -> Meaning:
-    """Look again, and watch the directory if it is new."""
-    new = change.is_directory and change.action in ("created", "moved_in")
-    return Meaning(relevant=True, link=link, watch=WatchItem(change.directory / change.name, purpose) if new else None)
-
-
-def _relative(root: Path, directory: Path) -> str | None:
-    """Return ``directory`` relative to the root, by text alone as long as that is enough: this runs once an event."""
-    named = os.fspath(directory)
-    below = _below(os.fspath(root), named)
-    return _below(os.path.realpath(root), named) if below is None else below
-
-
-def _below(base: str, path: str) -> str | None:
-    if path == base:
-        return ""
-    return path[len(base) + 1 :] if path.startswith(f"{base}/") else None
-
-
-def _newest_layers(opened: Directory, root: Path) -> list[str]:
-    try:
-        with opened.directory(layout.OVERLAY) as overlay:
-            layers = [entry for entry in overlay.entries().entries if _is_layer(entry)]
-            return sorted((entry.name for entry in layers), key=lambda name: (-_changed_ns(overlay, name), name))
-    except PermissionError as error:
-        raise StoreUnreadableError(root=root, what=f"overlay: {words(error)}") from error
-    except OSError:  # gone, or no directory: nothing to watch in it, and the survey says so
-        return []
-
-
 def _is_layer(entry: Entry) -> bool:
     aside = (names.SHORT_LINKS, layout.STAGING, layout.TEMPDIRS)
     return entry.kind == "directory" and entry.name not in aside and not layout.is_engine_check(entry.name)
-
-
-def _changed_ns(overlay: Directory, name: str) -> int:
-    try:
-        return overlay.stat(name).st_mtime_ns
-    except OSError:  # removed meanwhile
-        return 0
-
-
-def _is_directory(opened: Directory, place: str) -> bool:
-    try:
-        opened.directory(*place.split("/")).close()
-    except OSError:
-        return False
-    return True

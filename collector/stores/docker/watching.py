@@ -8,20 +8,19 @@ only a survey says.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from collector.links import Link, LinkKind
-from collector.safe import Directory, Entry, open_root, words
+from collector.safe import Entry, open_root
+from collector.stores.changes import appeared, is_directory, newest_first, relative
 from collector.stores.docker import layout
 from collector.stores.docker.overlay import DOWNLOAD
 from collector.stores.docker.survey import NO_STORE, is_store
 from collector.stores.overlay import names
 from collector.stores.overlay.layers import kind_of_file
 from collector.stores.protocol import LOOK_AGAIN, NOISE, Change, Meaning, Purpose, WatchItem, WatchPlan
-from linktrail.errors import NoStoreError, StoreUnreadableError
+from linktrail.errors import NoStoreError
 
 _ATTRIBUTES: Final = "attributes"
 _APPEARED: Final = ("created", "moved_in")
@@ -55,25 +54,28 @@ def plan(root: Path) -> WatchPlan:
         if not is_store(opened):
             raise NoStoreError(root=root, what=NO_STORE)
         base = opened.path
-        items = [WatchItem(base / place, purpose) for place, purpose in _TABLES if _is_directory(opened, place)]
+        items = [WatchItem(base / place, purpose) for place, purpose in _TABLES if is_directory(opened, place)]
         items += [
-            WatchItem(base / place, Purpose.PLUMBING) for place in sorted(_ON_THE_WAY - _PURPOSES.keys()) if _is_directory(opened, place)
+            WatchItem(base / place, Purpose.PLUMBING) for place in sorted(_ON_THE_WAY - _PURPOSES.keys()) if is_directory(opened, place)
         ]
-        items += [WatchItem(base / path, Purpose.METADATA) for path in _children(opened, root, layout.CONTAINERS)]
-        items += [WatchItem(base / path, Purpose.LAYER) for path in _children(opened, root, layout.OVERLAY)]
+        containers = newest_first(opened, root, layout.CONTAINERS, _is_watched)
+        items += [WatchItem(base / layout.CONTAINERS / name, Purpose.METADATA) for name in containers]
+        items += [
+            WatchItem(base / layout.OVERLAY / name, Purpose.LAYER) for name in newest_first(opened, root, layout.OVERLAY, _is_watched)
+        ]
     return WatchPlan(base, tuple(items))
 
 
 def interpret(root: Path, change: Change) -> Meaning:
     """Say what ``change`` means for the store at ``root`` (named as given, or resolved as in the plan)."""
-    place = _relative(root, change.directory)
+    place = relative(root, change.directory)
     if place is None:
         return NOISE
     if not change.name:  # the watched directory itself: its end is news, its reading is not
         return NOISE if change.action in (_ATTRIBUTES, "modified") else LOOK_AGAIN
     path = f"{place}/{change.name}" if place else change.name
     if path in _PURPOSES or path in _ON_THE_WAY:
-        return NOISE if change.action == _ATTRIBUTES else _appeared(change, _PURPOSES.get(path, Purpose.PLUMBING))
+        return NOISE if change.action == _ATTRIBUTES else appeared(change, _PURPOSES.get(path, Purpose.PLUMBING))
     if place == layout.OVERLAY:
         return _in_overlay(change, path)
     if place.startswith(f"{layout.OVERLAY}/"):
@@ -88,7 +90,7 @@ def _in_metadata(change: Change, place: str, path: str) -> Meaning:
     if change.action == _ATTRIBUTES:
         return NOISE
     if place == layout.CONTAINERS and change.is_directory:
-        return _appeared(change, Purpose.METADATA, Link(LinkKind.OWNER_DIRECTORY, name, path))
+        return appeared(change, Purpose.METADATA, Link(LinkKind.OWNER_DIRECTORY, name, path))
     if place.startswith(f"{layout.CONTAINERS}/") and name == layout.CONFIG:
         return LOOK_AGAIN
     link = _proven(change, place, path)
@@ -117,7 +119,7 @@ def _in_overlay(change: Change, path: str) -> Meaning:
     if layout.is_engine_check(name) or change.action == _ATTRIBUTES:
         return NOISE
     if change.is_directory:
-        return _appeared(change, Purpose.LAYER, Link(LinkKind.LAYER_DIRECTORY, name, path, layer_id=name))
+        return appeared(change, Purpose.LAYER, Link(LinkKind.LAYER_DIRECTORY, name, path, layer_id=name))
     return LOOK_AGAIN if layout.is_directory_id(name) else NOISE
 
 
@@ -132,54 +134,5 @@ def _below_overlay(change: Change, place: str, path: str) -> Meaning:
     return LOOK_AGAIN if change.name in layout.LAYOUT.items and not attributes else NOISE
 
 
-def _appeared(change: Change, purpose: Purpose, link: Link | None = None) -> Meaning:
-    """Look again, and watch the directory if it is new."""
-    new = change.is_directory and change.action in _APPEARED
-    return Meaning(relevant=True, link=link, watch=WatchItem(change.directory / change.name, purpose) if new else None)
-
-
-def _relative(root: Path, directory: Path) -> str | None:
-    """Return ``directory`` relative to the root, by text alone as long as that is enough: this runs once an event."""
-    named = os.fspath(directory)
-    below = _below(os.fspath(root), named)
-    return _below(os.path.realpath(root), named) if below is None else below
-
-
-def _below(base: str, path: str) -> str | None:
-    if path == base:
-        return ""
-    return path[len(base) + 1 :] if path.startswith(f"{base}/") else None
-
-
-def _children(opened: Directory, root: Path, place: str) -> Iterator[str]:
-    """Yield the paths of the directories in ``place``, newest first."""
-    try:
-        with opened.directory(place) as directory:
-            entries = [entry for entry in directory.entries().entries if _is_watched(entry)]
-            newest = sorted((entry.name for entry in entries), key=lambda name: (-_changed_ns(directory, name), name))
-    except PermissionError as error:
-        raise StoreUnreadableError(root=root, what=f"{place}: {words(error)}") from error
-    except OSError:  # gone, or no directory: nothing to watch in it, and the survey says so
-        return
-    yield from (f"{place}/{name}" for name in newest)
-
-
 def _is_watched(entry: Entry) -> bool:
     return entry.kind == "directory" and entry.name != names.SHORT_LINKS and not layout.is_engine_check(entry.name)
-
-
-def _changed_ns(directory: Directory, name: str) -> int:
-    try:
-        return directory.stat(name).st_ctime_ns
-    except OSError:
-        return 0
-
-
-def _is_directory(opened: Directory, place: str) -> bool:
-    if not place:
-        return True
-    try:
-        opened.directory(*place.split("/")).close()
-    except OSError:
-        return False
-    return True
