@@ -5,20 +5,19 @@ One scan of ``overlay/``; what a layer's directory and ``l/`` hold is read by ``
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from collector.links import Link, LinkKind
 from collector.safe import Directory, Entry
 from collector.stores.containers_storage import layout
 from collector.stores.overlay import names
-from collector.stores.overlay.layers import Layout, look_again_at_dangling, read_layer, read_short_links
-from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
+from collector.stores.overlay.layers import Layout, read_home, read_layer
+from collector.stores.overlay.parts import Part, Place, Wanted, impostor, read_entries, read_owned_directory
 from collector.stores.overlay.standing import Layers
 from collector.stores.protocol import Progress
 
 LAYOUT: Final = Layout(layout.OVERLAY, layout.LINK_FORMS, ("diff", "work", "empty"))
-_EVERY: Final = 256
 
 
 def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, progress: Progress, layers: Layers) -> dict[str, Part]:
@@ -26,51 +25,23 @@ def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, pro
 
     ``layers`` is what is kept of earlier readings.
     """
-    try:
-        overlay = root.directory(layout.OVERLAY)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {layout.OVERLAY: problem(layout.OVERLAY, error)}
-    with overlay:
-        try:
-            listing = overlay.entries()
-        except OSError as error:
-            return {layout.OVERLAY: problem(layout.OVERLAY, error)}
-        parts: dict[str, Part] = {}
-        if not listing.complete:
-            parts[layout.OVERLAY] = problem(layout.OVERLAY, f"more than {len(listing.entries)} entries")
-        for done, entry in enumerate(listing.entries):
-            if done % _EVERY == 0:
-                progress("layers", done, len(listing.entries))
-            path = f"{layout.OVERLAY}/{entry.name}"
-            if entry.name == names.SHORT_LINKS:
-                parts |= read_short_links(LAYOUT, overlay, wanted)
-            elif not wanted.has(path):
-                continue
-            elif entry.name in (layout.STAGING, layout.TEMPDIRS):
-                parts |= read_temporaries(overlay, entry.name, path)
-            elif (part := _read_entry(overlay, entry, path, recorded, layers)) is not None:
-                parts[path] = part
-        look_again_at_dangling(LAYOUT, overlay, parts, wanted, lambda entry, path: _read_entry(overlay, entry, path, (), layers))
-        return parts
+
+    def read(overlay: Directory, entry: Entry, path: str) -> Mapping[str, Part]:
+        if entry.name in (layout.STAGING, layout.TEMPDIRS):
+            return read_temporaries(overlay, entry.name, path)
+        part = _read_entry(overlay, entry, path, recorded, layers)
+        return {} if part is None else {path: part}
+
+    return read_home(LAYOUT, root, wanted, progress, read)
 
 
 def read_temporaries(parent: Directory, name: str, path: str) -> dict[str, Part]:
     """Read a directory of temporary directories (staging, tempdirs); lock files beside them are no news."""
-    try:
-        opened = parent.directory(name)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {path: problem(path, error)}
-    with opened:
-        try:
-            entries = [entry for entry in opened.entries().entries if entry.kind == "directory"]
-        except OSError as error:
-            return {path: problem(path, error)}
-        found = {f"{path}/{entry.name}": _read_temporary(opened, entry.name, f"{path}/{entry.name}") for entry in entries}
-    return {where: part for where, part in found.items() if part is not None}
+
+    def read(opened: Directory, entry: Entry, where: str) -> Part | None:
+        return _read_temporary(opened, entry.name, where) if entry.kind == "directory" else None
+
+    return read_entries(parent, name, path, read)
 
 
 def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collection[str], layers: Layers) -> Part | None:

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from collector.links import Link, LinkKind
 from collector.safe import Directory, Entry, kind_of
 from collector.stores.docker import layout
-from collector.stores.overlay import names
-from collector.stores.overlay.layers import look_again_at_dangling, read_layer, read_short_links
-from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
+from collector.stores.overlay.layers import read_home, read_layer
+from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_entries, read_owned_directory
 from collector.stores.protocol import Progress
 
 DOWNLOAD: Final = "GetImageBlob"
-_EVERY: Final = 256
 
 
 def read_overlay(root: Directory, recorded: Collection[str], wanted: Wanted, progress: Progress) -> dict[str, Part]:
     """Read ``overlay2/``; ``recorded`` are the directories that records name, which may be called what no layer is."""
-    try:
-        overlay = root.directory(layout.OVERLAY)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {layout.OVERLAY: problem(layout.OVERLAY, error)}
-    with overlay:
-        try:
-            listing = overlay.entries()
-        except OSError as error:
-            return {layout.OVERLAY: problem(layout.OVERLAY, error)}
-        parts: dict[str, Part] = {}
-        if not listing.complete:
-            parts[layout.OVERLAY] = problem(layout.OVERLAY, f"more than {len(listing.entries)} entries")
-        for done, entry in enumerate(listing.entries):
-            if done % _EVERY == 0:
-                progress("layers", done, len(listing.entries))
-            path = f"{layout.OVERLAY}/{entry.name}"
-            if entry.name == names.SHORT_LINKS:
-                parts |= read_short_links(layout.LAYOUT, overlay, wanted)
-            elif wanted.has(path) and (part := _read_entry(overlay, entry, path, recorded)) is not None:
-                parts[path] = part
-        look_again_at_dangling(layout.LAYOUT, overlay, parts, wanted, lambda entry, path: _read_entry(overlay, entry, path, ()))
-        return parts
+
+    def read(overlay: Directory, entry: Entry, path: str) -> Mapping[str, Part]:
+        part = _read_entry(overlay, entry, path, recorded)
+        return {} if part is None else {path: part}
+
+    return read_home(layout.LAYOUT, root, wanted, progress, read)
 
 
 def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collection[str]) -> Part | None:
@@ -59,20 +39,12 @@ def _read_entry(overlay: Directory, entry: Entry, path: str, recorded: Collectio
 
 def read_temporaries(root: Directory) -> dict[str, Part]:
     """Read what lies in ``tmp``: unpacked archives, build contexts, downloads."""
-    try:
-        opened = root.directory(layout.TEMPORARIES)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {layout.TEMPORARIES: problem(layout.TEMPORARIES, error)}
-    with opened:
-        try:
-            entries = opened.entries().entries
-        except OSError as error:
-            return {layout.TEMPORARIES: problem(layout.TEMPORARIES, error)}
-        wanted = [entry for entry in entries if entry.kind == "directory" or (entry.kind == "file" and entry.name.startswith(DOWNLOAD))]
-        found = {path: _temporary(opened, entry.name, path) for entry in wanted if (path := f"{layout.TEMPORARIES}/{entry.name}")}
-    return {path: part for path, part in found.items() if part is not None}
+
+    def read(opened: Directory, entry: Entry, path: str) -> Part | None:
+        wanted = entry.kind == "directory" or (entry.kind == "file" and entry.name.startswith(DOWNLOAD))
+        return _temporary(opened, entry.name, path) if wanted else None
+
+    return read_entries(root, layout.TEMPORARIES, layout.TEMPORARIES, read)
 
 
 def _temporary(parent: Directory, name: str, path: str) -> Part | None:
@@ -93,16 +65,10 @@ def read_owners(root: Directory) -> dict[str, Part]:
 
 
 def _owners(root: Directory, place: str, prefix: str) -> dict[str, Part]:
-    try:
-        with root.directory(*place.split("/")) as opened:
-            listing = opened.entries()
-            entries = [entry for entry in listing.entries if entry.kind == "directory"]
-            found = {f"{place}/{entry.name}": _owner(opened, entry.name, f"{place}/{entry.name}", prefix) for entry in entries}
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {place: problem(place, error)}
-    return {path: part for path, part in found.items() if part is not None}
+    def read(opened: Directory, entry: Entry, path: str) -> Part | None:
+        return _owner(opened, entry.name, path, prefix) if entry.kind == "directory" else None
+
+    return read_entries(root, place, place, read)
 
 
 def _owner(parent: Directory, name: str, path: str, prefix: str) -> Part | None:
@@ -110,5 +76,7 @@ def _owner(parent: Directory, name: str, path: str, prefix: str) -> Part | None:
         facts = parent.stat(name)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        return problem(path, error)
     link = Link(LinkKind.OWNER_DIRECTORY, f"{prefix}{name}", path, inode=facts.st_ino, facts={"mtime_ns": facts.st_mtime_ns})
     return Part((link,))

@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from collector.links import Link, LinkKind, LinkState, Problem
 from collector.safe import Content, Directory, Entry
 from collector.stores.overlay import names
 from collector.stores.overlay.parts import Part, Wanted, problem
+from collector.stores.protocol import Progress
+
+_EVERY: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def _problems(path: str, content: Content) -> tuple[Problem, ...]:
     return problem(path, content.error).problems if content.error else ()
 
 
-def read_short_links(layout: Layout, overlay: Directory, wanted: Wanted) -> dict[str, Part]:
+def _read_short_links(layout: Layout, overlay: Directory, wanted: Wanted) -> dict[str, Part]:
     """Read ``l/`` of an open overlay directory: every entry, or those of what is wanted."""
     place = f"{layout.home}/{names.SHORT_LINKS}"
     try:
@@ -153,11 +156,39 @@ def _read_short_link(links: Directory, entry: Entry, path: str) -> Part | None:
     return Part((Link(LinkKind.SHORT_LINK, entry.name, path, target, state, layer, entry.inode),))
 
 
-ReadEntry = Callable[[Entry, str], Part | None]
-"""Reads one entry of the overlay directory, given its path; ``None``: it is no part of the store, or gone."""
+ReadPlace = Callable[[Directory, Entry, str], Mapping[str, Part]]
+"""Reads what one entry of the open overlay directory is, given its path; nothing: it is no part of the store, or gone."""
 
 
-def look_again_at_dangling(layout: Layout, overlay: Directory, parts: dict[str, Part], wanted: Wanted, read: ReadEntry) -> None:
+def read_home(layout: Layout, root: Directory, wanted: Wanted, progress: Progress, read: ReadPlace) -> dict[str, Part]:
+    """Read the overlay directory: short links, and by ``read`` every other entry that is wanted."""
+    try:
+        overlay = root.directory(layout.home)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return {layout.home: problem(layout.home, error)}
+    with overlay:
+        try:
+            listing = overlay.entries()
+        except OSError as error:
+            return {layout.home: problem(layout.home, error)}
+        parts: dict[str, Part] = {}
+        if not listing.complete:
+            parts[layout.home] = problem(layout.home, f"more than {len(listing.entries)} entries")
+        for done, entry in enumerate(listing.entries):
+            if done % _EVERY == 0:
+                progress("layers", done, len(listing.entries))
+            path = f"{layout.home}/{entry.name}"
+            if entry.name == names.SHORT_LINKS:
+                parts |= _read_short_links(layout, overlay, wanted)
+            elif wanted.has(path):
+                parts |= read(overlay, entry, path)
+        _look_again_at_dangling(layout, overlay, parts, wanted, read)
+        return parts
+
+
+def _look_again_at_dangling(layout: Layout, overlay: Directory, parts: dict[str, Part], wanted: Wanted, read: ReadPlace) -> None:
     """Make sure of each short link to a layer that was not listed: the layer may have come since, the link may have gone.
 
     A link that is there before and after its layer was looked for in vain does dangle.
@@ -168,7 +199,7 @@ def look_again_at_dangling(layout: Layout, overlay: Directory, parts: dict[str, 
         path = f"{layout.home}/{layer}"
         if path in parts or (path in wanted.earlier and not wanted.has(path)):
             continue
-        part = read(Entry(layer, "directory", 0), path)
+        part = read(overlay, Entry(layer, "directory", 0), path).get(path)
         if part is not None:
             parts[path] = part
         elif not _short_link_stands(overlay, link.subject):

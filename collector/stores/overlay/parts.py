@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from collector.links import Link, LinkKind, LinkState, Problem
-from collector.safe import Directory, kind_of, words
+from collector.safe import Directory, Entry, kind_of, words
 
 _REPLACED: Final = (errno.ELOOP, errno.ENOTDIR)
 
@@ -103,3 +103,25 @@ def impostor(parent: Directory, name: str, where: Place) -> Part | None:
         detail=detail,
     )
     return Part((link,))
+
+
+ReadEntry = Callable[[Directory, Entry, str], Part | None]
+"""Reads one entry of an open directory, given its path; ``None``: it is no part of the store, or gone."""
+
+
+def read_entries(parent: Directory, place: str, path: str, read: ReadEntry) -> dict[str, Part]:
+    """Read every entry of the directory ``place`` below ``parent``, which is ``path`` in the store and may be absent."""
+    try:
+        opened = parent.directory(*place.split("/"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        return {path: problem(path, error)}
+    with opened:
+        try:
+            listing = opened.entries()
+        except OSError as error:
+            return {path: problem(path, error)}
+        found = {f"{path}/{entry.name}": read(opened, entry, f"{path}/{entry.name}") for entry in listing.entries}
+    parts = {where: part for where, part in found.items() if part is not None}
+    return parts if listing.complete else {**parts, path: problem(path, f"more than {len(listing.entries)} entries")}
