@@ -55,6 +55,7 @@ format: $(DEV_STAMP)
 
 docs: $(DEV_STAMP)
 	$(BIN)/python -m linktrail.reference docs
+	$(BIN)/python -m queries.reference docs
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

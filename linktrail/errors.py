@@ -93,7 +93,10 @@ class NoStoreError(StoreError):
     """No container store at {root}: {what}"""
 
     exit_code = 10
-    hint = "Name the root that holds overlay/, overlay-layers/ and overlay-images/ (podman info -f '{{{{.Store.GraphRoot}}}}' prints it)."
+    hint = (
+        "Name a storage root: of podman, CRI-O or buildah (podman info -f '{{{{.Store.GraphRoot}}}}' prints it), of containerd"
+        " (/var/lib/containerd) or of Docker (docker info -f '{{{{.DockerRootDir}}}}' prints it)."
+    )
 
 
 class NoStoreFoundError(LinktrailError):

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from linktrail.codes import CODES, SEVERITIES
-from linktrail.reference import PAGES
+from linktrail.reference import PAGES as WAIST_PAGES
 from linktrail.schema import SCHEMA_VERSION, TABLES
+from queries.reference import PAGES as QUERY_PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = {**WAIST_PAGES, **QUERY_PAGES}
 GOLDEN = ROOT / "tests" / "data" / "schema.json"
 
 
