@@ -53,8 +53,24 @@ class Setup:
 def setup(lake: LakeFiles, *, copy: bool = False) -> Setup:
     """Return the statements for the tables and base views of ``lake``; with ``copy`` all rows are read into memory at once."""
     tables = [statement for table in TABLES.values() for statement in _table_statements(table, lake.tables[table.name], copy=copy)]
-    stored = ["SET TimeZone = 'UTC'", "SET parquet_metadata_cache = true", "CREATE SCHEMA lake", *tables, *repeated_statements()]
+    stored = [
+        "SET TimeZone = 'UTC'",
+        "SET parquet_metadata_cache = true",
+        "CREATE SCHEMA lake",
+        *tables,
+        _horizon(lake),
+        *repeated_statements(),
+    ]
     return Setup(stored, base_views(once=False), base_views(once=True))
+
+
+def _horizon(lake: LakeFiles) -> str:
+    """Return the statement for ``lake.horizon``: ``first``, the first day that retention has not thinned out (null: there are no rows)."""
+    if all(file.count(_DAY_DIRECTORY) == 1 for file in lake.files):
+        whole = sorted(file.partition(_DAY_DIRECTORY)[2].partition("/")[0] for file in lake.files if _CARRIED not in file)
+        return f"CREATE VIEW lake.horizon AS SELECT CAST({literal(whole[0]) if whole else 'NULL'} AS DATE) AS first"
+    days = " UNION ALL ".join(f"SELECT day FROM lake.{name}" for name in TABLES)  # noqa: S608 - own names
+    return f"CREATE VIEW lake.horizon AS SELECT min(day) AS first FROM ({days})"  # noqa: S608 - own names
 
 
 def _table_statements(table: Table, files: TableFiles, *, copy: bool) -> list[str]:

@@ -24,12 +24,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linktrail.durable import LocalFileSystem
 from linktrail.errors import LakeError, LakeMissingError, LakeNewerError
 from linktrail.schema import SCHEMA_VERSION
 from linktrail.text import encode
 from processor.location import address, is_remote, storage_options
-from processor.object_store import filesystem_of
+from processor.object_store import ObjectStore
 from queries.lake_cache import local_copies
 
 if TYPE_CHECKING:
@@ -81,9 +80,7 @@ def read_lake(path: Path, *, memory_rows: int = MEMORY_ROWS) -> LakeFiles:
     """
     path = path.absolute()
     try:
-        filesystem = filesystem_of(path, LocalFileSystem())
-        found = [name for name in OPENING_ORDER if is_remote(path) or (path / name / "_delta_log").is_dir()]
-        found = [name for name in found if filesystem.names(path / name / "_delta_log")]
+        found = [name for name in OPENING_ORDER if _has_log(path / name / "_delta_log")]
     except OSError as error:
         raise LakeError(path=address(path), what=error.strerror or " ".join(str(error).split())) from error
     if not found:
@@ -92,6 +89,10 @@ def read_lake(path: Path, *, memory_rows: int = MEMORY_ROWS) -> LakeFiles:
         _refuse_strange_path(path)
     tables = {name: _table_files(path, name, memory_rows) if name in found else TableFiles(name) for name in OPENING_ORDER}
     return LakeFiles(path, tables)
+
+
+def _has_log(log: Path) -> bool:
+    return bool(ObjectStore(log).names(log)) if is_remote(log) else log.is_dir()
 
 
 def _refuse_strange_path(path: Path) -> None:

@@ -18,17 +18,14 @@
 -- column rows_twice: rows that are stored more than once (views show each once)
 -- column cluster: cluster of the node
 WITH
-kept AS (  -- retention takes whole days; what it carried over its horizon lies in the partition of 1970
-    SELECT min(day) AS first FROM (
-        SELECT day FROM links UNION ALL SELECT day FROM findings UNION ALL SELECT day FROM usage UNION ALL SELECT day FROM coverage
-    )
-    WHERE day <> DATE '1970-01-01'
+kept AS (  -- retention takes whole days; of those before the horizon it carries single rows, which stand in no chain any more
+    SELECT first FROM lake.horizon
 ),
 batches AS (
     SELECT cluster, node, run, batch, batch_rows, first_seq, last_seq, batch_digest, previous_digest, observed_at,
         occurred_after::DATE < (SELECT first FROM kept) AS aged, occurred_after::DATE <= (SELECT first FROM kept) AS early
     FROM coverage
-    WHERE kind = 'batch' AND day <> DATE '1970-01-01' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    WHERE kind = 'batch' AND day >= (SELECT first FROM kept) AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
     QUALIFY row_number() OVER (PARTITION BY cluster, node, run, batch ORDER BY observed_at) = 1
 ),
 chained AS (
@@ -41,10 +38,10 @@ stated AS (
     FROM coverage WHERE kind = 'gap' AND cause IN ('chain-broken', 'batch-missing', 'batch-undecodable') GROUP BY ALL
 ),
 numbered AS (
-    SELECT cluster, node, run, seq FROM links WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
-    UNION ALL SELECT cluster, node, run, seq FROM findings WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
-    UNION ALL SELECT cluster, node, run, seq FROM usage WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
-    UNION ALL SELECT cluster, node, run, seq FROM coverage WHERE seq IS NOT NULL AND day <> DATE '1970-01-01'
+    SELECT cluster, node, run, seq FROM links WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
+    UNION ALL SELECT cluster, node, run, seq FROM findings WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
+    UNION ALL SELECT cluster, node, run, seq FROM usage WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
+    UNION ALL SELECT cluster, node, run, seq FROM coverage WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
 ),
 placed AS (
     SELECT n.cluster, n.node, n.run, n.seq, b.batch, b.aged, b.last_seq

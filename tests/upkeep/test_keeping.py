@@ -23,8 +23,10 @@ from linktrail.testing.clock import START, FakeClock
 from processor.lake import Lake
 from processor.upkeep.keeper import UpkeepPolicy, maintain
 from processor.upkeep.retain import LEAST_DAYS
+from queries.answers.verify import verify
 from tests.faults.filesystems import FailingFileSystem, PowerLossFileSystem, PowerLostError, QuickFileSystem
 from tests.faults.rows import DAY, MAKERS, NUMBER_COLUMN
+from tests.processor.scene import Scene
 from tests.upkeep.test_compact import commit, opened, rows
 
 LONG_AGO = 30 * DAY
@@ -96,6 +98,22 @@ def test_retention_carries_what_holds(tmp_path: Path) -> None:
     assert done.retained["links"] == (0, 6)
     again = maintain(tmp_path / "lake", filesystem=QuickFileSystem(), clock=NOW, policy=TIDY)
     assert (again.retained, again.merged) == ({}, 0)
+
+
+def test_a_lake_whose_old_days_went_is_still_whole(tmp_path: Path) -> None:
+    """``verify`` judges what is kept: batches of before the horizon, of which single rows were carried over, break nothing."""
+    scene = Scene(tmp_path)
+    for number in range(1, 20):
+        for table, maker in MAKERS.items():
+            scene.record_rows(table, [maker(number, scene.clock.now().wall)])
+        scene.clock.advance(86_400)
+        scene.processor().drain()
+    before = verify(scene.lake_path, clock=scene.clock)
+    maintain(scene.lake_path, filesystem=QuickFileSystem(), clock=scene.clock, policy=TIDY)
+    after = verify(scene.lake_path, clock=scene.clock)
+    assert before.rows.column("verdict").to_pylist() == after.rows.column("verdict").to_pylist() == ["whole"]
+    assert 0 < after.rows.column("rows_found").to_pylist()[0] < before.rows.column("rows_found").to_pylist()[0] == 19 * 4
+    assert len(Lake.open(scene.lake_path).tables["links"].days()) == LEAST_DAYS + 1  # today has none yet; the carried ones are one
 
 
 def test_any_failing_call_leaves_a_lake_that_the_next_run_finishes(tmp_path: Path) -> None:
