@@ -9,7 +9,8 @@ Where the watch saw names come and go (``Meaning.link``), the steps are told one
 * where the events do not lead to what was read (some lost, or still under way), the reading is the truth: one more step, in a wide
   interval, leads there. If the event of that step comes after all, it is not told again (``_owed``)
 
-If a name changes several times during one reading, the target read may stand at an earlier step than the one it belongs to.
+* a pointer that changed several times during one reading may be read as any of them: those steps wait for the next reading
+
 Everything else is ``differ.diff`` with the intervals of ``brackets``.
 """
 
@@ -134,15 +135,18 @@ class Lives:
         possible = sum(event.after.monotonic < told.reading.finished.monotonic for event in life)
         fitting = next((count for count in range(definite, possible + 1) if _leads(life[:count], old, new)), None)
         taken = definite if fitting is None else fitting
+        undecided = key[0] in _POINTERS and _undecided(life, definite, possible, old, new)
+        if undecided:  # a later reading says what stands; the step that led to what stood before the doubt waits for it too
+            fitting, taken = None, definite - (definite > 0 and life[definite - 1].appeared)
         previous, known = self._floors.pop(key, (told.previous, told.known))
         told = replace(told, previous=previous, known=known)
         if life[taken:]:
             self._keep(key, life[taken:], replace(told, previous=life[taken - 1].after) if taken else told)
         teller = _Teller(old, None if fitting is None else new, told, evidence)
-        made_last = max((number for number, event in enumerate(life[:taken]) if event.appeared), default=-1)
+        made_last = -1 if undecided else max((number for number, event in enumerate(life[:taken]) if event.appeared), default=-1)
         for number, event in enumerate(life[:taken]):
             teller.step(event, last=number == made_last)
-        if fitting is None and teller.settle(new):
+        if fitting is None and not undecided and teller.settle(new):
             self._owed[key] = (new is not None, told.reading.finished)
         return teller.result
 
@@ -181,6 +185,20 @@ def _leads(life: list[_Event], old: Link | None, new: Link | None) -> bool:
     if present != (new is not None):
         return False
     return old is None or new is None or old == new or any(event.appeared for event in life)
+
+
+def _undecided(life: list[_Event], definite: int, possible: int, old: Link | None, new: Link | None) -> bool:
+    """Tell whether the reading can have found ``new`` at more than one place among the events that happened while it read."""
+    if new is None or possible <= definite:
+        return False
+    appearances = sum(event.appeared for event in life[definite:possible])
+    if definite:
+        before = life[definite - 1].appeared
+    elif old is not None:
+        before = old == new
+    else:
+        before = not life[0].made  # it was there unseen
+    return appearances + before > 1
 
 
 def in_order(told: list[Timed]) -> list[Timed]:

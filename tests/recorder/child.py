@@ -6,10 +6,11 @@ from pathlib import Path
 
 from collector.program import Options, collect
 from collector.settings import Settings
+from collector.watch.probe import INOTIFY
 
 FAST = Settings(quiet=0.05, max_delay=0.3, heartbeat=1.0, seal_interval=0.1, checkpoint_interval=0.4, status_interval=0.1)
 
 
-def run(root: str, state: str) -> None:
+def run(root: str, state: str, watch: str = INOTIFY) -> None:
     """Collect until killed."""
-    collect([Path(root)], Path(state), Options(node="n1", settings=FAST))
+    collect([Path(root)], Path(state), Options(node="n1", settings=FAST, watch=watch))
