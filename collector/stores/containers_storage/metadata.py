@@ -25,7 +25,7 @@ from linktrail.clock import NANOSECONDS, Clock
 
 RACY_NS: Final = 20_000_000  # two ticks of the slowest kernel clock
 QUICK_NS: Final = 50_000_000
-PATIENCE_NS: Final = 1_000_000_000
+PATIENCE_NS: Final = 2_000_000_000
 _REMEMBERED: Final = 16  # stores
 
 Found = TypeVar("Found", bound=Record)
