@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from linktrail.clock import Clock
+from linktrail.clock import NANOSECONDS, Clock
 from linktrail.durable import FileSystem
 from linktrail.errors import FencedError, LakeError
 from linktrail.schema import TABLES
@@ -21,6 +21,7 @@ from processor.upkeep.vacuum import GRACE_HOURS, vacuum
 _log = logging.getLogger(__name__)
 KEEP_DAYS: Final = 400
 FOLD_AFTER: Final = 20  # log entries
+SWEEP_EVERY: Final = 3600 * NANOSECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +55,10 @@ class Done:
         )
 
 
-def maintain(path: Path, *, filesystem: FileSystem, clock: Clock, policy: UpkeepPolicy | None = None) -> Done:
+def maintain(path: Path, *, filesystem: FileSystem, clock: Clock, policy: UpkeepPolicy | None = None, sweep: bool = True) -> Done:
     """Bring the lake at ``path`` into shape once.
+
+    Without ``sweep`` unreferenced files are left for the next time, because looking for them lists all files there are.
 
     Raises ``FencedError`` (another maintainer is at it), ``LakeFullError``, ``LakeError``.
     """
@@ -72,7 +75,8 @@ def maintain(path: Path, *, filesystem: FileSystem, clock: Clock, policy: Upkeep
     if policy.keep_days is not None:
         done.retained = retain({name: lake.tables[name] for name in TABLES}, first_kept_day(now, policy.keep_days))
     for table in everything.values():
-        done.vacuumed += vacuum(table, policy.grace_hours)
+        if sweep:
+            done.vacuumed += vacuum(table, policy.grace_hours)
         table.fold_log(FOLD_AFTER)
     return done
 
@@ -80,13 +84,20 @@ def maintain(path: Path, *, filesystem: FileSystem, clock: Clock, policy: Upkeep
 def run(
     path: Path, stop: threading.Event, *, every: float, filesystem: FileSystem, clock: Clock, policy: UpkeepPolicy | None = None
 ) -> None:
-    """Maintain the lake every ``every`` seconds until ``stop`` is set. What goes wrong is said, and tried again the next time."""
+    """Maintain the lake every ``every`` seconds until ``stop`` is set, and look for garbage every hour.
+
+    What goes wrong is said, and tried again the next time.
+    """
+    swept: int | None = None
     while not stop.wait(every):
+        now = clock.now().monotonic
+        sweep = swept is None or now - swept >= SWEEP_EVERY
         try:
-            done = maintain(path, filesystem=filesystem, clock=clock, policy=policy)
+            done = maintain(path, filesystem=filesystem, clock=clock, policy=policy, sweep=sweep)
         except FencedError:
             _log.info("another maintainer keeps the lake; this one leaves it to that for now")
         except LakeError as error:
             _log.warning("upkeep of the lake: %s %s", error.message, error.advice)
         else:
+            swept = now if sweep else swept
             _log.info("upkeep of the lake: %s", done)

@@ -41,6 +41,7 @@ OF_A_DAY: Final = 600_000
 KEEP_EVERY: Final = 30
 MILLION: Final = 1_000_000
 FILES: Final = 300
+SWEEP_EVERY: Final = 6  # as the schedule has it: upkeep every ten minutes, a look for garbage every hour
 
 
 def run() -> list[dict[str, object]]:
@@ -140,7 +141,8 @@ def _growth(path: Path) -> dict[str, object]:
             spent += time.process_time() - began
             count, number = count + SMALL, number + 1
         began = time.process_time()
-        maintain(path, filesystem=LocalFileSystem(), clock=FakeClock(START + count // OF_A_DAY * DAY + 8 * 3600 * NANOSECONDS))
+        clock = FakeClock(START + count // OF_A_DAY * DAY + 8 * 3600 * NANOSECONDS)
+        maintain(path, filesystem=LocalFileSystem(), clock=clock, sweep=len(costs) % SWEEP_EVERY == 0)
         costs.append((spent + time.process_time() - began) / (KEEP_EVERY * SMALL))
     quarter = max(1, len(costs) // 4)
     skipped = min(MILLION // (KEEP_EVERY * SMALL), max(0, len(costs) - 2 * quarter))
