@@ -61,6 +61,7 @@ def machine() -> list[str]:
     return [
         f"{os.cpu_count()} processors ({model}), {memory:.0f} GiB of memory",
         f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}; temporary files on {disk}",
+        f"Load average over 15 minutes when this page was written: {os.getloadavg()[2]:.1f}",
         f"Peers: {', '.join(peers)}",
         f"watch: {bench_watch.LIVE:,} link operations of another process in {bench_watch.DIRECTORIES} directories on tmpfs",
         f"latency: ext4 in a file if one can be mounted, {bench_latency.RATE:,} changes a second for {bench_latency.SECONDS:g} s a round",
