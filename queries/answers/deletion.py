@@ -114,10 +114,12 @@ class _Look:
         )
         if not there and not any(link.subject == self.id for link in graph.survey.links.values()):
             return
+        pinned = {finding["code"].removeprefix("pinned-by-") for finding in self.findings.get(place, [])}
         for holder in holders:
             name = holder["holder_name"] or holder["holder"]
             what = "mounted" if holder["held_by"] == "mount" else "needed"
-            yield Reason("no", what, f"{holder['held_by']} {name} holds it: {' -> '.join(holder['path'])}")
+            verdict = "wait" if holder["held_by"] in pinned else "no"  # only a pin that a finding is about: its advice says when it may go
+            yield Reason(verdict, what, f"{holder['held_by']} {name} holds it: {' -> '.join(holder['path'])}")
         yield from self._hidden_users(store)
         if children := sorted(graph.children.get(self.id, [])):
             yield Reason("no", "children", f"{len(children)} layer(s) stand on it and must go first: {', '.join(children[:3])}")

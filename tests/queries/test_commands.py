@@ -99,7 +99,7 @@ def test_every_form_is_only_data_on_stdout(form: str, capfdbinary: pytest.Captur
         (["findings", "--family", "leak"], 2, "none of breaks"),
         (["findings", "--code", "leak"], 2, "none of unaccounted-layer"),
         (["findings", "--format", "yaml"], 2, "yaml"),
-        (["timeline"], 2, "ID|PATH"),
+        (["timeline"], 2, "id or path"),
         (["timeline", "444"], 2, "too short"),
         (["timeline", "not-there-at-all"], 1, "Nothing is recorded about not-there-at-all"),
         (["timeline", LEAKED, "--since", "1h ago", "--until", "2h ago"], 2, "lies after"),

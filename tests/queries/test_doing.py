@@ -90,6 +90,23 @@ def test_a_mount_or_only_a_lower_file_is_enough(tmp_path: Path) -> None:
     assert verdicts(lake, "A" * 26, at(3000))["short link"] == "no"
 
 
+def test_a_pin_that_leaks_waits_for_a_person(tmp_path: Path) -> None:
+    """Held by a lease alone, and that is the finding: not a plain no, not a yes; held by a container too: no."""
+    run = Run(store="/srv/containerd")
+    when = (None, 1.0)
+    for number, key in enumerate(("default/1/pinned", "default/2/used")):
+        run.link("layer_record", "observed", key, when, layer_id=key, target=str(number))
+        run.link("lease", "observed", f"lease-{number}", when, target=key)
+        run.finding("opened", "pinned-by-lease", key, when, advice="Safe to remove once nobody waits for it. Next: ctr leases rm")
+    run.link("container_layer", "observed", SERVER, when, target="default/2/used")
+    run.start(0.5)
+    run.vouch(3600.0, since=0.5)
+    lake = write_lake(tmp_path / "lake", [run])
+    [pinned] = {row["verdict"] for row in can_delete(lake, "default/1/pinned", at=at(3000), clock=NOW).rows.to_pylist()}
+    [used] = {row["verdict"] for row in can_delete(lake, "default/2/used", at=at(3000), clock=NOW).rows.to_pylist()}
+    assert (pinned, used) == ("wait", "no")
+
+
 def test_the_plan_begins_with_the_trap(leaky: Recorded) -> None:
     """The untagged image's layer has an empty link file: that is repaired before anything is removed; each step says what it loses."""
     [image] = [row["subject"] for row in findings_at(leaky.lake).rows.to_pylist() if row["code"] == "untagged-image"]
