@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from collector.links import LinkKind
 from collector.settings import Settings
-from collector.stores.containers_storage import DRIVER
+from collector.stores.containers_storage import DRIVER, metadata
 from collector.stores.containers_storage.layout import LAYERS_JSON
-from collector.stores.containers_storage.records import Table, read_table
-from tests.containers_storage.made import CREATED, Made, survey, write_json
+from tests.containers_storage.made import CREATED, Made, survey
 from tests.recorder.support import spool_rows
 from tests.recorder.test_program import Running
 
@@ -38,7 +39,7 @@ def test_two_thousand_layers_take_less_than_two_seconds(tmp_path: Path) -> None:
 
 
 def test_a_burst_of_writes_is_parsed_twice_at_most(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10,000 layers in layers.json, rewritten eight times in a second under a recorder with its own settings: two parses, all recorded."""
+    """10,000 layers in layers.json, rewritten eight times in a second under a recorder: its readings parse two of them."""
     made = Made(tmp_path / "s")
     top = made.chain(2)[-1]
     made.image("localhost/app:1", top)
@@ -46,18 +47,27 @@ def test_a_burst_of_writes_is_parsed_twice_at_most(tmp_path: Path, monkeypatch: 
     made.save()
     parsed: list[str] = []
 
-    def counting(path: str, data: bytes) -> Table:
-        parsed.append(path)
-        return read_table(path, data)
+    real = metadata._read_file
 
-    monkeypatch.setattr("collector.stores.containers_storage.metadata.read_table", counting)
+    def counting(root: Any, path: str, before: Any, clock: Any) -> Any:
+        found = real(root, path, before, clock)
+        if found is not before:
+            parsed.append(path)
+        return found
+
+    monkeypatch.setattr(metadata, "_read_file", counting)
     program = Running(made.root, tmp_path / "state", settings=Settings(min_age=1e9))
     program.wait(60)
     assert parsed.count(LAYERS_JSON) == 1
-    began = time.monotonic()
+    versions = []
     for number in range(8):
         made.layers[-1]["names"] = [f"written {number}"]
-        write_json(made.root / LAYERS_JSON, made.layers)
+        versions.append(json.dumps(made.layers))
+    layers, temporary = made.root / LAYERS_JSON, made.root / "overlay-layers/.tmp-layers.json"
+    began = time.monotonic()
+    for number, version in enumerate(versions):
+        temporary.write_text(version)
+        temporary.replace(layers)
         time.sleep(0.125 if number < 7 else 0)
     seconds = time.monotonic() - began
     program.wait(60)

@@ -24,7 +24,8 @@ from collector.stores.overlay.standing import Layers
 from linktrail.clock import NANOSECONDS, Clock
 
 RACY_NS: Final = 20_000_000  # two ticks of the slowest kernel clock
-QUICK_NS: Final = 50_000_000
+LARGE_BYTES: Final = 1 << 20
+CALM_NS: Final = 300_000_000
 PATIENCE_NS: Final = 2_000_000_000
 _REMEMBERED: Final = 16  # stores
 
@@ -35,14 +36,13 @@ Key = tuple[type[Record], str]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One metadata file as read, at ``read_at`` (ns UTC), which took ``cost`` (ns); ``link`` is ``None`` when it is absent."""
+    """One metadata file as read, at ``read_at`` (ns UTC); ``link`` is ``None`` when it is absent."""
 
     signature: Signature | None = None
     link: Link | None = None
     problem: Problem | None = None
     table: Table = field(default_factory=Table)
     read_at: int = 0
-    cost: int = 0
 
     @property
     def racy(self) -> bool:
@@ -127,18 +127,15 @@ def read_metadata(root: Directory, clock: Clock, earlier: Metadata | None = None
 
 
 def wait_for_calm(root: Directory, earlier: Metadata, clock: Clock) -> None:
-    """Let a burst of writes pass before files that are long to parse are read again, but no longer than ``PATIENCE_NS``.
+    """Let a burst of writes pass before large files that changed since ``earlier`` are parsed, but no longer than ``PATIENCE_NS``.
 
-    A file that was parsed in a moment is not waited for.
+    Small files are parsed in a moment and not waited for.
     """
     left = PATIENCE_NS
     seen = _stale(root, earlier)
-    while seen and left > 0:
-        pause = min(max(earlier.files[path].cost for path in seen), left)
-        if pause < QUICK_NS:
-            return
-        clock.sleep(pause / NANOSECONDS)
-        left -= pause
+    while left > 0 and any(now is not None and now.size >= LARGE_BYTES for now in seen.values()):
+        clock.sleep(CALM_NS / NANOSECONDS)
+        left -= CALM_NS
         now = _stale(root, earlier)
         if now == seen:
             return
@@ -171,9 +168,9 @@ def _read_file(root: Directory, path: str, before: File | None, clock: Clock) ->
         with root.directory(place) as directory:
             if before and _stands(before, directory, name):
                 return before
-            began = clock.now()
+            read_at = clock.now().wall
             found = _understood(path, directory.read(name, layout.METADATA_BYTES))
-            return found if found is ABSENT else replace(found, read_at=began.wall, cost=clock.now().monotonic - began.monotonic)
+            return found if found is ABSENT else replace(found, read_at=read_at)
     except FileNotFoundError:
         return ABSENT
     except OSError as error:

@@ -116,6 +116,8 @@ def version_links(path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
 
 
 def _settled(opened: Root, root: Path, clock: Clock, read: _Read, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:
+    if earlier is not None:
+        wait_for_calm(opened, earlier, clock)
     metadata = read_metadata(opened, clock, earlier)
     parts = read(metadata, EVERYTHING)
     for _ in range(ROUNDS):
