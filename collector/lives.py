@@ -135,7 +135,8 @@ class Lives:
         possible = sum(event.after.monotonic < told.reading.finished.monotonic for event in life)
         fitting = next((count for count in range(definite, possible + 1) if _leads(life[:count], old, new)), None)
         taken = definite if fitting is None else fitting
-        undecided = key[0] in _POINTERS and _undecided(life, definite, possible, old, new)
+        unseen = told.previous is None or evidence.broken
+        undecided = key[0] in _POINTERS and new is not None and _undecided(life[:possible], definite, old, new, unseen=unseen)
         if undecided:  # a later reading says what stands; the step that led to what stood before the doubt waits for it too
             fitting, taken = None, definite - (definite > 0 and life[definite - 1].appeared)
         previous, known = self._floors.pop(key, (told.previous, told.known))
@@ -187,12 +188,17 @@ def _leads(life: list[_Event], old: Link | None, new: Link | None) -> bool:
     return old is None or new is None or old == new or any(event.appeared for event in life)
 
 
-def _undecided(life: list[_Event], definite: int, possible: int, old: Link | None, new: Link | None) -> bool:
-    """Tell whether the reading can have found ``new`` at more than one place among the events that happened while it read."""
-    if new is None or possible <= definite:
+def _undecided(life: list[_Event], definite: int, old: Link | None, new: Link, *, unseen: bool) -> bool:
+    """Tell whether the reading can have found ``new`` at more than one place among the events that happened while it read.
+
+    Those are the events of ``life`` after the ``definite`` ones, which came before it; ``unseen`` says that there may be others before.
+    """
+    appearances = sum(event.appeared for event in life[definite:])
+    if len(life) <= definite:
         return False
-    appearances = sum(event.appeared for event in life[definite:possible])
-    if definite:
+    if unseen:
+        before = True
+    elif definite:
         before = life[definite - 1].appeared
     elif old is not None:
         before = old == new

@@ -141,7 +141,7 @@ def test_killed_again_and_again(tmp_path: Path, start: Callable[[], ForkServerPr
 def wait_until_settled(state: Path) -> None:
     """Wait for the collector to have told everything (the status is of a run that has read the store since the last change)."""
     finished = time.time_ns()
-    for _ in range(100):
+    for _ in range(400):
         time.sleep(0.1)
         status = read_status(state)
         if status is not None and status.stores and (status.stores[0].read_at or 0) > finished - 10**9 and status.rows_waiting == 0:

@@ -162,10 +162,11 @@ def play(life: Life, writer: Writer, seconds: float, seed: int) -> None:
             life.kill()
         else:
             life.overflow(writer)
-    time.sleep(1.0)
+    time.sleep(1.5)
     writer.halt.set()
     writer.join()
-    assert writer.failure is None
+    if writer.failure is not None:
+        raise writer.failure
     life.end()
 
 
@@ -196,7 +197,7 @@ def check(life: Life, writer: Writer, instants: int, seed: int) -> None:
                     continue
                 hint = f"seed {seed}, {name} at {moment}: {stood} stood, told {told.get(name)}, {_around(lake, writer, name, moment)}"
                 raise AssertionError(hint)
-        assert compared > instants * len(NAMES) // 20, f"seed {seed}: {compared} comparisons, gaps {gaps}"
+        assert compared > instants, f"seed {seed}: {compared} comparisons, gaps {gaps}"
 
 
 def _agrees(told: list[tuple[str | None, str]], stood: str | None, *, moving: bool) -> bool:
@@ -211,7 +212,7 @@ def _moments(writer: Writer, gaps: list[tuple[int, int]], count: int, chance: ra
     """Yield instants (whole microseconds) shortly after something was done, in no gap."""
     steps = [done for history in writer.history.values() for _, done, _ in history]
     clear = [done for done in steps if not any(began <= done <= ended for began, ended in gaps)]
-    assert len(clear) > len(steps) // 20 or len(clear) > count, f"nearly all of it is a gap: {gaps}"
+    assert len(clear) > 10, f"nearly all of it is a gap: {gaps}"
     while count:
         moment = (chance.choice(clear) + chance.randrange(5_000_000)) // 1000 * 1000
         if not any(began <= moment <= ended for began, ended in gaps):
