@@ -17,7 +17,7 @@ _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 _WHOLE_ID: Final = 64
 _SHORT_ID: Final = 12
 _LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
-_COPIED: Final = frozenset({"advice", "do", "safe", "value"})  # what people copy into a shell stays whole
+_COPIED: Final = frozenset({"advice", "detail", "do", "safe", "value"})  # what people copy into a shell stays whole
 _PLACES: Final = ("cluster", "node", "store_kind", "store_root")
 
 
