@@ -119,15 +119,19 @@ class Processor:
 
     def drain(self) -> Progress:
         """Take and commit everything the feed has now; raises as ``run_once``."""
-        rounds: list[Progress] = []
+        taken, before = 0, self._flushed_at
         try:
-            while not rounds or rounds[-1].taken or not self._feed.at_end():
-                rounds.append(self._round(force=False))
-            rounds.append(self._round(force=True))
+            while True:
+                taken += self._round(force=False).taken
+                if self._feed.at_end():
+                    break
+            with self._feed.guard:
+                self._flush(self._receivers or [])
+                self._acknowledge()
         except BaseException:
             self._receivers = None
             raise
-        return Progress(sum(one.taken for one in rounds), committed=any(one.committed for one in rounds), position=self.position)
+        return Progress(taken, committed=self._flushed_at != before, position=self.position)
 
     def _round(self, *, force: bool) -> Progress:
         self._feed.wait()

@@ -64,8 +64,8 @@ class SpoolIntake:
         return False
 
     def at_end(self) -> bool:
-        """A round that took nothing saw the end."""
-        return True
+        """List the directory again."""
+        return not self._waiting and not self._wanted()
 
     # --- as an intake ---------------------------------------------------------------------------------------------
 
