@@ -261,13 +261,13 @@ def test_an_image_added_between_the_reads_has_its_layer_and_data(tmp_path: Path,
     made = small(tmp_path / "s")
     real = metadata._read_file
 
-    def read_file(root: Any, path: str, before: Any, clock: Any) -> Any:
+    def read_file(root: Any, path: str, *others: Any) -> Any:
         if path == "overlay-images/images.json" and len(made.images) == 1:
             image = made.image("new:1", made.layer(), **{"big-data-names": ["manifest"], "big-data-sizes": {"manifest": 1}})
             (made.root / "overlay-images" / image).mkdir()
             (made.root / "overlay-images" / image / "manifest").write_text("x")
             made.save()
-        return real(root, path, before, clock)
+        return real(root, path, *others)
 
     monkeypatch.setattr(metadata, "_read_file", read_file)
     found = survey(made.root)

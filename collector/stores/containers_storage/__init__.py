@@ -68,7 +68,7 @@ class ContainersStorage:
 
     def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
         """Return what one version of a metadata file states."""
-        return version_links(path, data, survey)
+        return version_links(path, data, survey, self._remembered)
 
 
 DRIVER: Final = ContainersStorage()

@@ -4,8 +4,8 @@ The engine replaces each file by rename, so an open file is complete and never c
 signature. ``read_metadata`` with an earlier reading takes over every file whose signature still stands, and returns the
 earlier reading itself when nothing changed at all. (A file that cannot be read has no signature and is tried again.)
 
-``Remembered`` keeps the last reading of each store, so that the next survey parses only what was written since: a recorder reads a store
-after every burst of changes, and parsing 10,000 layers takes longer than reading their directories anew is worth. A file that was
+``Remembered`` keeps the last reading of each store, so that the next survey parses only what was written since, entry by entry
+(``entries``): a recorder reads a store after every burst of changes, and each version of a file with 10,000 layers in it. A file that was
 written within ``RACY_NS`` of its reading is not remembered: a file put in its place at once could bear the same signature.
 """
 
@@ -19,14 +19,12 @@ from typing import Final, TypeVar
 from collector.links import Link, LinkKind, LinkState, Problem
 from collector.safe import Content, Directory, Signature, words
 from collector.stores.containers_storage import layout
-from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord, Record, Table, read_table
+from collector.stores.containers_storage.entries import Entries
+from collector.stores.containers_storage.records import ContainerRecord, ImageRecord, LayerRecord, Record, Table
 from collector.stores.overlay.standing import Layers
-from linktrail.clock import NANOSECONDS, Clock
+from linktrail.clock import Clock
 
 RACY_NS: Final = 20_000_000  # two ticks of the slowest kernel clock
-LARGE_BYTES: Final = 1 << 20
-CALM_NS: Final = 300_000_000
-PATIENCE_NS: Final = 2_000_000_000
 _REMEMBERED: Final = 16  # stores
 
 Found = TypeVar("Found", bound=Record)
@@ -89,6 +87,7 @@ class Remembered:
 
     def __init__(self) -> None:
         """Know of none."""
+        self.entries = Entries()
         self._readings: OrderedDict[tuple[int, int], Metadata] = OrderedDict()
         self._layers: OrderedDict[tuple[int, int], Layers] = OrderedDict()
 
@@ -115,61 +114,30 @@ class Remembered:
             self._readings.popitem(last=False)
 
 
-def read_metadata(root: Directory, clock: Clock, earlier: Metadata | None = None) -> Metadata:
+def read_metadata(root: Directory, clock: Clock, entries: Entries, earlier: Metadata | None = None) -> Metadata:
     """Read the metadata files, or those that changed since ``earlier``. Never raises for what is in the store."""
     files: dict[str, File] = {}
     for path in layout.METADATA_FILES:
         before = earlier.files[path] if earlier else None
-        files[path] = _read_file(root, path, before, clock)
+        files[path] = _read_file(root, path, before, clock, entries)
     if earlier and all(files[path] is earlier.files[path] for path in files):
         return earlier
     return Metadata.of(files)
 
 
-def wait_for_calm(root: Directory, earlier: Metadata, clock: Clock) -> None:
-    """Let a burst of writes pass before large files that changed since ``earlier`` are parsed, but no longer than ``PATIENCE_NS``.
-
-    Small files are parsed in a moment and not waited for.
-    """
-    left = PATIENCE_NS
-    seen = _stale(root, earlier)
-    while left > 0 and any(now is not None and now.size >= LARGE_BYTES for now in seen.values()):
-        clock.sleep(CALM_NS / NANOSECONDS)
-        left -= CALM_NS
-        now = _stale(root, earlier)
-        if now == seen:
-            return
-        seen = now
-
-
-def _stale(root: Directory, earlier: Metadata) -> dict[str, Signature | None]:
-    """Return the files that are not as they were read, with what tells them now."""
-    found: dict[str, Signature | None] = {}
-    for path, file in earlier.files.items():
-        place, _, name = path.partition("/")
-        try:
-            with root.directory(place) as directory:
-                now = Signature.of(directory.stat(name))
-        except OSError:
-            now = None
-        if now != file.signature:
-            found[path] = now
-    return found
-
-
-def read_version(path: str, data: bytes) -> Metadata:
+def read_version(path: str, data: bytes, entries: Entries) -> Metadata:
     """Return what the metadata file ``path`` says when its content is ``data``. Never raises."""
-    return Metadata.of({path: _understood(path, Content(LinkState.PRESENT if data else LinkState.EMPTY, data))})
+    return Metadata.of({path: _understood(path, Content(LinkState.PRESENT if data else LinkState.EMPTY, data), entries)})
 
 
-def _read_file(root: Directory, path: str, before: File | None, clock: Clock) -> File:
+def _read_file(root: Directory, path: str, before: File | None, clock: Clock, entries: Entries) -> File:
     place, _, name = path.partition("/")
     try:
         with root.directory(place) as directory:
             if before and _stands(before, directory, name):
                 return before
             read_at = clock.now().wall
-            found = _understood(path, directory.read(name, layout.METADATA_BYTES))
+            found = _understood(path, directory.read(name, layout.METADATA_BYTES), entries)
             return found if found is ABSENT else replace(found, read_at=read_at)
     except FileNotFoundError:
         return ABSENT
@@ -184,13 +152,13 @@ def _stands(before: File, directory: Directory, name: str) -> bool:
         return False
 
 
-def _understood(path: str, content: Content) -> File:
+def _understood(path: str, content: Content, entries: Entries) -> File:
     if content.state is LinkState.MISSING:
         return ABSENT
     signature = Signature.of(content.facts) if content.facts else None
     if content.state in (LinkState.UNREADABLE, LinkState.MALFORMED):
         return _unreadable(path, content.error, path, content.state, signature)
-    table = read_table(path, content.data)
+    table = entries.table(path, content.data)
     what = "; ".join(table.faults)
     state = LinkState.MALFORMED if what else LinkState.PRESENT
     facts = {"size": content.facts.st_size, "mtime_ns": content.facts.st_mtime_ns, "version": signature} if content.facts else {}

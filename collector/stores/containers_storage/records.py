@@ -88,18 +88,23 @@ def read_table(path: str, data: bytes) -> Table:
         return Table(faults=tuple(faults))
     if not isinstance(parsed.value, list):
         return Table(faults=(*faults, f"{_type(parsed.value)}, not a list"))
-    build = _BUILDERS[path]
     records: dict[str, Record] = {}
     for number, entry in enumerate(parsed.value):
-        fields = _Fields(entry, f"entry {number}") if isinstance(entry, dict) else None
-        if fields is None:
+        if not isinstance(entry, dict):
             faults.append(f"entry {number} is {_type(entry)}, not an object")
             continue
-        record = build(fields, path)
-        faults.extend(fields.faults)
+        record, wrong = read_entry(path, entry, number)
+        faults.extend(wrong)
         if record.id and records.setdefault(record.id, record) is not record:
             faults.append(f"entry {number} repeats id {record.id}")
     return Table(tuple(records.values()), _cut(faults))
+
+
+def read_entry(path: str, entry: dict[str, Any], number: int) -> tuple[Record, list[str]]:
+    """Return the record that the ``number``-th entry of the file ``path`` is, and what is wrong with it. Never raises."""
+    fields = _Fields(entry, f"entry {number}")
+    record = _BUILDERS[path](fields, path)
+    return record, fields.faults
 
 
 def created_ns(text: str) -> int | None:

@@ -26,7 +26,7 @@ from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.agreement import contradictions, paths_of
 from collector.stores.containers_storage.attribution import Engine, Owners, owners
 from collector.stores.containers_storage.data_files import read_data
-from collector.stores.containers_storage.metadata import Metadata, Remembered, read_metadata, read_version, wait_for_calm
+from collector.stores.containers_storage.metadata import Metadata, Remembered, read_metadata, read_version
 from collector.stores.containers_storage.overlay import read_overlay
 from collector.stores.containers_storage.record_links import record_links
 from collector.stores.overlay.parts import EVERYTHING, Part, Wanted
@@ -74,15 +74,16 @@ def read_store(
     ``StoreUnstableError``; damage inside is data.
     """
     started = clock.now().wall
+    remembered = remembered or Remembered()
     with open_root(root) as opened:
         _require_store(opened, root, "no overlay-layers, overlay-images or overlay-containers with metadata in it")
-        layers = Layers() if remembered is None else remembered.layers(opened)
+        layers = remembered.layers(opened)
         layers.begin()
-        earlier = None if remembered is None else remembered.of(opened)
-        metadata, parts = _settled(opened, root, clock, lambda found, wanted: _read_parts(opened, found, wanted, progress, layers), earlier)
+        metadata, parts = _settled(
+            opened, root, clock, lambda found, wanted: _read_parts(opened, found, wanted, progress, layers), remembered
+        )
         layers.forget_others(parts)
-        if remembered is not None:
-            remembered.keep(opened, metadata)
+        remembered.keep(opened, metadata)
         if opened.gone():
             raise NoStoreError(root=root, what="it was removed while it was read")
         _require_store(opened, root, "its metadata was removed while it was read")
@@ -101,12 +102,13 @@ def read_store(
     )
 
 
-def version_links(path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
+def version_links(path: str, data: bytes, survey: Survey, remembered: Remembered) -> tuple[Link, ...]:
     """Return the links that the metadata file ``path`` states with the content ``data``.
 
-    Which containers are buildah's, only ``survey`` knows; who owns what is said as far as this file alone tells.
+    Which containers are buildah's, only ``survey`` knows; who owns what is said as far as this file alone tells. Entries that
+    ``remembered`` has are not parsed again.
     """
-    metadata = read_version(path, data)
+    metadata = read_version(path, data, remembered.entries)
     owned = owners(metadata.layers.values(), metadata.images.values(), metadata.containers.values())
     buildah = frozenset(
         link.subject for link in survey.of_kind(LinkKind.CONTAINER_RECORD) if link.detail.get("engine") == Engine.BUILDAH.value
@@ -115,14 +117,11 @@ def version_links(path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
     return (*files, *record_links(metadata, owned, buildah))
 
 
-def _settled(opened: Root, root: Path, clock: Clock, read: _Read, earlier: Metadata | None) -> tuple[Metadata, dict[str, Part]]:
-    if earlier is not None:
-        wait_for_calm(opened, earlier, clock)
-    metadata = read_metadata(opened, clock, earlier)
+def _settled(opened: Root, root: Path, clock: Clock, read: _Read, remembered: Remembered) -> tuple[Metadata, dict[str, Part]]:
+    metadata = read_metadata(opened, clock, remembered.entries, remembered.of(opened))
     parts = read(metadata, EVERYTHING)
     for _ in range(ROUNDS):
-        wait_for_calm(opened, metadata, clock)
-        now = read_metadata(opened, clock, metadata)
+        now = read_metadata(opened, clock, remembered.entries, metadata)
         if now is metadata:
             return metadata, parts
         changed = now.changed_since(metadata)
