@@ -216,10 +216,13 @@ class TopicMissingError(BrokerError):
     hint = "Make the topics first: linktrail topics apply --kafka {brokers}."
 
 
-class TopicRewoundError(BrokerError):
+class TopicRewoundError(LinktrailError):
     """Topic {topic} at {brokers} went back in time: partition {partition} ends at {end}, the lake already has it up to {position}"""
 
-    hint = "The brokers lost acknowledged records (was a stale replica elected?). What is missing cannot come back; see docs/guarantees.md."
+    hint = (
+        "The brokers lost acknowledged records (was a stale replica elected?). What is missing cannot come back: it will be a gap. "
+        "Go on with a topic of another name, on both sides: --kafka-set topic=NAME."
+    )
 
 
 class TopicsDifferError(LinktrailError):

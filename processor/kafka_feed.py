@@ -98,6 +98,8 @@ class KafkaFeed:
             self.close()
         if self._consumer is None:
             self._connect()
+        if self._partitions and not self._sought:
+            return  # nothing can come before they are sought
         joining = bool(self._membership.group) and not self._partitions
         try:
             found = self._consumer.poll(timeout_ms=_JOIN_MS if joining else _POLL_MS)

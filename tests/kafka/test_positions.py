@@ -12,7 +12,7 @@ from linktrail.errors import TopicMissingError, TopicRewoundError
 from processor.lake import COMMIT_ORDER, Lake
 from tests.kafka.conftest import Brokers, TopicMaker
 from tests.kafka.history import Issuer, check, find
-from tests.kafka.running import process_all, ship
+from tests.kafka.running import process_all, ship, until, working
 
 
 def test_what_retention_removed_unread_is_a_gap_of_every_node(tmp_path: Path, make_topics: TopicMaker, brokers: Brokers) -> None:
@@ -71,6 +71,8 @@ def test_a_topic_that_lost_its_end_is_refused(tmp_path: Path, make_topics: Topic
     lake = Lake.open_for_writing(tmp_path / "lake", filesystem=LocalFileSystem())
     before = {name: lake.transaction_version(source, name) for name in COMMIT_ORDER}
     lake.tables["coverage"].commit(None, {source: 100}, {source: before["coverage"]})
+    with working(tmp_path / "lake", connection) as at_work:
+        until(lambda: at_work.error is not None)
     with pytest.raises(TopicRewoundError, match="ends at 4, the lake already has it up to 100"):
-        process_all(tmp_path / "lake", connection)
+        raise at_work.error or AssertionError
     check(find(tmp_path / "lake", connection), issuer)
