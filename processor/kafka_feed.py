@@ -18,46 +18,31 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from linktrail.broker import Connection
 from linktrail.clock import NANOSECONDS, Clock
 from linktrail.errors import BrokerError, NewerSchemaError, TopicMissingError, TopicRewoundError, UsageError
-from processor.dead_letters import DeadLetters, Letter
-from processor.intake import Intake, Record
+from processor.dead_letters import DeadLetters
+from processor.intake import Intake
+from processor.kafka_consumer import BOOTSTRAP_MS, Membership, make_consumer
+from processor.kafka_partition import Partition
+
+__all__ = ["KafkaFeed", "Membership", "Partition"]
 
 _log = logging.getLogger(__name__)
-DEFAULT_GROUP: Final = "linktrail"
 _POLL_MS: Final = 500
 _JOIN_MS: Final = 1_000
-_BOOTSTRAP_MS: Final = 5_000
 _ANSWER_MS: Final = 10_000
 _IDLE_SECONDS: Final = 60.0
 _HAND_OVER_SECONDS: Final = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """How partitions are shared: ``group`` (empty: none), or ``partitions`` of one's own (``None``: all).
-
-    ``session_seconds``: after so long without a sign of life a member's partitions go to others. ``request_seconds``: after so long
-    without an answer a broker is asked again.
-    """
-
-    group: str = ""
-    partitions: tuple[int, ...] | None = None
-    session_seconds: float = 45.0
-    request_seconds: float = 20.0
 
 
 class KafkaFeed:
@@ -191,9 +176,9 @@ class KafkaFeed:
         topic, membership = self.connection.settings.topic, self._membership
         options = self.connection.options()
         try:
-            with contextlib.closing(KafkaAdminClient(**options, bootstrap_timeout_ms=_BOOTSTRAP_MS)) as admin:
+            with contextlib.closing(KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_MS)) as admin:
                 described = admin.describe_topics([topic])
-            self._consumer = _consumer(options, membership)
+            self._consumer = make_consumer(options, membership)
         except (KafkaError, OSError) as error:
             raise BrokerError(brokers=self.connection, what=f"no connection ({_describe(error)})") from error
         known = {item["partition_index"] for found in described for item in found["partitions"] if found["error_code"] == 0}
@@ -278,64 +263,6 @@ class KafkaFeed:
             self._guard.acquire()
 
 
-class Partition:
-    """One partition as an intake."""
-
-    def __init__(self, feed: KafkaFeed, number: int, topic_id: str) -> None:
-        """Partition ``number`` of the topic of ``feed``."""
-        self.number = number
-        self.next_offset = 0
-        self._feed = feed
-        self._topic = feed.connection.settings.topic
-        self._topic_id = topic_id
-        self._missing = 0
-        self._waiting: deque[Any] = deque()
-        self._taken: dict[int, Letter] = {}
-
-    @property
-    def source(self) -> str:
-        """``kafka/<topic>/<partition>/<topic id>``."""
-        return f"kafka/{self._topic}/{self.number}/{self._topic_id}"
-
-    def receive(self, records: Sequence[Any]) -> None:
-        """Keep what was polled until it is taken."""
-        self._waiting.extend(records)
-
-    def clear(self) -> None:
-        """Forget what was polled."""
-        self._waiting.clear()
-        self._taken.clear()
-
-    def seek(self, offset: int) -> None:
-        """Go on at ``offset``; what retention removed is counted. Raises ``TopicRewoundError`` and ``BrokerError``."""
-        self.clear()
-        start = self._feed.seek(self.number, offset)
-        self._missing = start - offset
-        self.next_offset = start
-
-    def take(self, limit: int) -> list[Record]:
-        """Return up to ``limit`` records that were polled."""
-        self._taken.clear()
-        records: list[Record] = []
-        while self._waiting and len(records) < limit:
-            letter = Letter.of(self._waiting.popleft())
-            if letter.offset < self.next_offset:
-                continue
-            self.next_offset = letter.offset + 1
-            self._taken[letter.offset] = letter
-            records.append(letter.record(self.source, self._missing))
-            self._missing = 0
-        return records
-
-    def acknowledge(self, next_offset: int) -> None:
-        """Tell the group, for lag tools."""
-        self._feed.acknowledge(self.number, next_offset)
-
-    def set_aside(self, record: Record, why: str) -> str:
-        """Send the record to the dead letters, and wait until it is durable there. Raises ``BrokerError``."""
-        return self._feed.letters.send(self._taken[record.offset], why)
-
-
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the library has no types
     """Passes on what the group decides, from the client's thread."""
 
@@ -352,30 +279,6 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the library 
     def on_partitions_lost(self, lost: set[Any]) -> None:
         if lost:
             self._feed.lost()
-
-
-def _consumer(options: Mapping[str, Any], membership: Membership) -> Any:  # noqa: ANN401 - the library has no types
-    session_ms = round(membership.session_seconds * 1000)
-    return KafkaConsumer(
-        **options,
-        group_id=membership.group or DEFAULT_GROUP,
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level="read_committed",
-        max_poll_records=100,  # records are batches
-        max_partition_fetch_bytes=16 << 20,
-        fetch_max_bytes=32 << 20,
-        fetch_max_wait_ms=250,
-        allow_auto_create_topics=False,
-        check_crcs=True,
-        partition_assignment_strategy=(RangePartitionAssignor,),
-        request_timeout_ms=round(membership.request_seconds * 1000),
-        session_timeout_ms=session_ms,
-        heartbeat_interval_ms=min(3_000, session_ms // 3),
-        max_poll_interval_ms=max(300_000, session_ms),
-        bootstrap_timeout_ms=_BOOTSTRAP_MS,
-        reconnect_backoff_max_ms=5_000,
-    )
 
 
 def _describe(error: BaseException) -> str:
