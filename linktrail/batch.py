@@ -100,13 +100,15 @@ def columns(table: str, rows: Sequence[Row]) -> pa.Table:
     have, or holds a value of the wrong type: found where the row is made, not where the batch is sealed.
     """
     definition = _definition(table)
-    known = frozenset(definition.names)
-    for row in rows:
-        if not row.keys() <= known:
-            raise BatchError(where=f"row of {table}", what=f"unknown columns {', '.join(sorted(row.keys() - known))}")
+    present: set[str] = set().union(*rows)
+    if unknown := present.difference(definition.names):
+        raise BatchError(where=f"row of {table}", what=f"unknown columns {', '.join(sorted(unknown))}")
     arrays: dict[str, pa.Array] = {}
     for column in definition.columns:
         if column.name in _SEALED_COLUMNS or column.name == "day":
+            continue
+        if column.nullable and column.name not in present:
+            arrays[column.name] = pa.nulls(len(rows), column.type)
             continue
         values = [row.get(column.name) for row in rows]
         if not column.nullable and None in values:

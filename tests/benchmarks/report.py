@@ -35,6 +35,7 @@ _ABOUT = {
     "measure": "Accounting a tree of a million entries, beside du",
     "survey": "Surveying a store of 2,000 layers, beside find",
     "reread": "Reading containerd's databases again",
+    "kafka": "Through Apache Kafka, beside one JSON event per record",
 }
 
 
