@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +13,27 @@ import typer
 
 from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
 from linktrail.clock import SystemClock
+from linktrail.config.reload import Reload
+from linktrail.config.table import BY_KEY
 from linktrail.durations import parse_duration
 from linktrail.errors import NoStoreFoundError
+from linktrail.logs import LogFormat, LogLevel, running
+from linktrail.sizes import parse_size
 
 Roots = Annotated[list[Path] | None, typer.Argument(metavar="[ROOT]...", help="Storage roots (graphroot); found when none is named.")]
+RecordedRoots = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[ROOT]...", envvar="LINKTRAIL_ROOTS", help="Storage roots (graphroot); found when none is named."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 MinimumAge = Annotated[
-    str | None, typer.Option("--min-age", metavar="DURATION", help="How old a thing must be to be a leak (0, 10m, 24h); default: per code.")
+    str | None,
+    typer.Option(
+        "--min-age",
+        metavar="DURATION",
+        envvar="LINKTRAIL_MIN_AGE",
+        help="How old a thing must be to be a leak (0, 10m, 24h); default: per code.",
+    ),
 ]
 AdditionalStores = Annotated[
     list[Path] | None, typer.Option("--additional-store", metavar="PATH", help="A read-only image store that the store uses; repeatable.")
@@ -46,7 +62,9 @@ ProcOption = Annotated[
         "--proc", metavar="DIR", envvar="LINKTRAIL_PROC", help="Where mounts and open files are read (the host's /proc); off: no."
     ),
 ]
-StateOption = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", metavar="DIR", envvar="LINKTRAIL_STATE", help="Where linktrail keeps its own files.")
+]
 
 
 def check(
@@ -114,7 +132,8 @@ def explain(
 
 
 def collect(
-    roots: Roots = None,
+    context: typer.Context,
+    roots: RecordedRoots = None,
     *,
     state: StateOption = None,
     once: Annotated[bool, typer.Option("--once", help="Read the stores once, seal what is new, and end.")] = False,
@@ -127,6 +146,8 @@ def collect(
     proc: ProcOption = None,
     kafka: KafkaBrokers = None,
     kafka_set: KafkaSettings = None,
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "console",
 ) -> int:
     """Record link changes of stores into the spool until stopped (SIGINT or SIGTERM); with --kafka, ship it to Kafka.
 
@@ -135,10 +156,27 @@ def collect(
     from collector import program  # noqa: PLC0415 - --help must not wait for it
     from collector.settings import Settings  # noqa: PLC0415 - likewise
 
-    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
+    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay, environment=os.environ)
     connection = Connection.of(kafka, kafka_set or []) if kafka else None
-    options = program.Options.of(cluster=cluster, node=node, once=once, watch=watch, settings=settings, proc=proc, kafka=connection)
-    return program.collect(chosen_roots(roots), state, options)
+    options = program.Options.of(
+        cluster=cluster,
+        node=node,
+        once=once,
+        watch=watch,
+        settings=settings,
+        proc=proc,
+        kafka=connection,
+        spool_limit=spool_limit(os.environ),
+        reload=Reload.of(context, "collect"),
+    )
+    with running("collect", level=log_level, form=log_format):
+        return program.collect(chosen_roots(roots), state, options)
+
+
+def spool_limit(environment: Mapping[str, str]) -> int:
+    """Return the most bytes that the spool may take."""
+    limit = BY_KEY["collect.spool_limit"]
+    return parse_size(environment.get(limit.env) or limit.default)
 
 
 def chosen_roots(roots: list[Path] | None) -> list[Path]:

@@ -7,11 +7,13 @@ row, seals, and checkpoints. Being killed instead costs nothing but a wider gap.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -34,6 +36,8 @@ from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, requir
 from linktrail import __version__
 from linktrail.broker import Connection
 from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
+from linktrail.config.reload import Reload
+from linktrail.config.resolve import Configuration
 from linktrail.durable import FileSystem, LocalFileSystem
 from linktrail.errors import MissingExtraError, StateUnusableError
 from linktrail.state import State, open_state
@@ -42,6 +46,7 @@ from linktrail.stopping import until_signalled
 if TYPE_CHECKING:
     from collector.ship import Shipping
 
+_log = logging.getLogger(__name__)
 STEP_SECONDS: Final = 0.5
 _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
@@ -52,7 +57,7 @@ _TRIM_INTERVAL: Final = 30.0
 class Options:
     """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
 
-    ``proc``: where mounts are read (``None``: as ``usual_proc`` says). ``kafka``: where to ship.
+    ``proc``: where mounts are read (``None``: as ``usual_proc`` says). ``kafka``: where to ship. ``reload``: what SIGHUP changes.
     """
 
     cluster: str = ""
@@ -63,6 +68,7 @@ class Options:
     spool_limit: int = LIMIT_BYTES
     settings: Settings = field(default_factory=Settings)
     kafka: Connection | None = None
+    reload: Reload | None = None
 
     @classmethod
     def of(
@@ -75,11 +81,23 @@ class Options:
         settings: Settings | None = None,
         proc: Path | None = None,
         kafka: Connection | None = None,
+        spool_limit: int = LIMIT_BYTES,
+        reload: Reload | None = None,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
         name = node or socket.gethostname()
-        return cls(cluster=cluster, node=name, once=once, watch=watch, proc=proc, settings=settings or Settings(), kafka=kafka)
+        return cls(
+            cluster=cluster,
+            node=name,
+            once=once,
+            watch=watch,
+            proc=proc,
+            settings=settings or Settings(),
+            kafka=kafka,
+            spool_limit=spool_limit,
+            reload=reload,
+        )
 
 
 def collect(
@@ -116,8 +134,9 @@ def collect(
     try:
         ledger = Ledger.open(state.ledger, spool.reader, filesystem=filesystem)
         set_for_recording()
-        with until_signalled(stop or threading.Event()) as stopping:
+        with until_signalled(stop or threading.Event()) as stopping, ExitStack() as stack:
             shipping = _ship(state, options, clock=clock, filesystem=filesystem)
+            stack.enter_context(options.reload.on_hangup() if options.reload else nullcontext())
             collector = _Collector(
                 sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine, shipping=shipping
             )
@@ -170,11 +189,7 @@ class _Collector:
         self._watcher = choice.watcher
         keeper, refused = _keeper(clock, self._watcher.mode)
         self._statement = f"{choice.statement}{refused}"
-        settings = options.settings
-        if options.once:
-            settings = replace(settings, entries_per_second=1e12)
-        elif self._watcher.mode == SURVEY_ONLY:
-            settings = replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
+        settings = self._paced(options.settings)
         self._measurer: Measurer = InProcess() if options.once else Workers(entries_per_second=settings.entries_per_second)
         self._recorder = Recorder(
             sources,
@@ -191,16 +206,38 @@ class _Collector:
         )
         self._pace = Pace(settings.status_interval)
         self._trims = Pace(_TRIM_INTERVAL)
+        if options.reload is not None:
+            options.reload.apply = self._take_over
         self._counted = (0, self._started)
         self._surveys: dict[str, tuple[Survey, Mapping[LinkKind, int]]] = {}  # the last reading of each store, and its links by kind
+
+    def _paced(self, settings: Settings) -> Settings:
+        """Return a copy of ``settings`` as this way of watching needs them."""
+        if self._options.once:
+            return replace(settings, entries_per_second=1e12)
+        if self._watcher.mode == SURVEY_ONLY:
+            return replace(settings, survey_interval=min(settings.survey_interval, _UNWATCHED_INTERVAL))
+        return replace(settings)
+
+    def _take_over(self, configuration: Configuration) -> None:
+        """Record as ``configuration`` says from now on; what the command line states stays. Raises ``UsageError``."""
+        settings = Settings.configured(configuration)
+        stated = {key.rpartition(".")[2] for key in (self._options.reload.flags if self._options.reload else ())}
+        for name in stated.intersection(("min_age", "quiet", "max_delay")):
+            setattr(settings, name, getattr(self._options.settings, name))
+        settings.require_sense()
+        self._recorder.take_over(self._paced(settings))
 
     def run(self, stopping: threading.Event) -> None:
         """Record until ``stopping`` is set. Raises ``SpoolError``, after which only what was sealed before is certain."""
         try:
             self._recorder.start()
+            _log.info("recording %d stores (%s)", len(self._recorder.stores), self._statement or self._watcher.mode)
             if self._options.once:
                 self._recorder.record_once()
             while not stopping.is_set() and not self._options.once:
+                if self._options.reload is not None:
+                    self._options.reload.tend()
                 self._recorder.step(STEP_SECONDS)
                 now = self._clock.now()
                 if self._pace.due(now):
@@ -209,6 +246,7 @@ class _Collector:
                     give_back()
             self._recorder.stop()
             self._say(self._clock.now(), "stopped")
+            _log.info("stopped; everything that was seen is sealed")
         finally:
             self._recorder.end_watch()
             self._measurer.close()

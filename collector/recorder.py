@@ -108,6 +108,15 @@ class Recorder:
             self._watcher.cover(self._barrier.plan)
         self._spool.begin_run()
 
+    def take_over(self, settings: Settings) -> None:
+        """Record as ``settings`` say from now on; sizes of memory and of the spool stay as they are."""
+        self._settings.take_over(settings)
+        self._beats.interval, self._checkpoints.interval = settings.heartbeat, settings.checkpoint_interval
+        soon = self._clock.now().monotonic + round(settings.heartbeat * NANOSECONDS)
+        self._beats.next_at = min(self._beats.next_at, soon)
+        for store in self.stores:
+            store.findings.take_over()
+
     def step(self, timeout: float) -> None:
         """Take what the watcher tells (waiting up to ``timeout`` seconds for it) and do what is due. Raises ``SpoolError``."""
         if self._keeper is not None:

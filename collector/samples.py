@@ -106,7 +106,7 @@ class Sampler:
         self._measurer = measurer or InProcess()
         self._under_way: _UnderWay | None = None
         self._sizes = sizes
-        self._interval = round(interval * NANOSECONDS)
+        self.interval = round(interval * NANOSECONDS)
         self._rate = entries_per_second
         self._targets: dict[str, Target] = {}
         self._open: dict[str, Target] = {}  # those that may ever be due, as far as known
@@ -261,7 +261,7 @@ class Sampler:
             if not target.grows and (measured is None or path in self._complete):
                 done.append(path)  # measured, perhaps by an earlier run, and it cannot have changed since
                 continue
-            due = measured + self._interval if measured is not None and target.grows else 0
+            due = measured + self.interval if measured is not None and target.grows else 0
             if best is None or due < best[0]:
                 best = due, target
         for path in done:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Final, Self
 
+from linktrail.config.resolve import Configuration
+from linktrail.config.table import BY_KEY
 from linktrail.durations import parse_duration
 from linktrail.errors import UsageError
 
+# Settings that have no flag, by the names that they have in the file and here.
+INTERVALS: Final = ("survey_interval", "heartbeat", "checkpoint_interval", "diagnose_interval", "sample_interval", "filesystem_interval")
+_SHORTEST: Final = 0.1
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Settings:
-    """Waiting times (seconds) and limits.
+    """Waiting times (seconds) and limits. They are read each time, so ``take_over`` changes a running recorder.
 
     * ``quiet``, ``max_delay``: after an event a store is read once it was quiet for so long, or has waited for so long
     * ``duty``: the share of time that may be spent reading and diagnosing a store that never gets quiet
@@ -41,14 +49,42 @@ class Settings:
     drain: float = 0.005
 
     @classmethod
-    def of(cls, *, min_age: str | None = None, quiet: str | None = None, max_delay: str | None = None) -> Self:
-        """Return the settings that a command line states, as durations. Raises ``UsageError``."""
+    def of(
+        cls,
+        *,
+        min_age: str | None = None,
+        quiet: str | None = None,
+        max_delay: str | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> Self:
+        """Return the settings that a command line states, as durations, and those that only the environment has. Raises ``UsageError``."""
         usual = cls()
+        intervals = {name: parse_duration(text, name) for name in INTERVALS if (text := environment.get(BY_KEY[f"collect.{name}"].env))}
         settings = cls(
             min_age=None if min_age is None else parse_duration(min_age, "--min-age"),
             quiet=usual.quiet if quiet is None else parse_duration(quiet, "--quiet"),
             max_delay=usual.max_delay if max_delay is None else parse_duration(max_delay, "--max-delay"),
         )
-        if settings.quiet > settings.max_delay:
-            raise UsageError(what=f"--quiet ({settings.quiet:g} s) is longer than --max-delay ({settings.max_delay:g} s)")
+        for name, seconds in intervals.items():
+            setattr(settings, name, seconds)
+            if seconds < _SHORTEST:
+                raise UsageError(what=f"{name} takes a duration of {_SHORTEST:g} s or more")
+        settings.require_sense()
         return settings
+
+    def require_sense(self) -> None:
+        """Raises ``UsageError`` when waiting times contradict each other."""
+        if self.quiet > self.max_delay:
+            raise UsageError(what=f"--quiet ({self.quiet:g} s) is longer than --max-delay ({self.max_delay:g} s)")
+
+    @classmethod
+    def configured(cls, configuration: Configuration) -> Self:
+        """Return what a configuration says, flags left out. Raises ``UsageError``."""
+        texts = {BY_KEY[f"collect.{name}"].env: configuration.text(f"collect.{name}") or "" for name in INTERVALS}
+        pick = configuration.text
+        return cls.of(min_age=pick("collect.min_age"), quiet=pick("collect.quiet"), max_delay=pick("collect.max_delay"), environment=texts)
+
+    def take_over(self, other: Settings) -> None:
+        """Become like ``other``."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(other, field.name))

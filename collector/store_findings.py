@@ -77,6 +77,10 @@ class StoreFindings:
         self._resize = False  # some of them were measured since the last diagnosis
         self._filesystems_at = 0
 
+    def take_over(self) -> None:
+        """Heed settings that changed while recording."""
+        self._sampler.interval = round(self._settings.sample_interval * NANOSECONDS)
+
     # --- findings -------------------------------------------------------------------------------------------------
 
     @property

@@ -18,6 +18,7 @@ from typer.exceptions import TyperException
 from typer.main import get_command
 
 from linktrail import __version__
+from linktrail.config.option import add_config_option
 from linktrail.errors import EXIT_INTERRUPTED, LinktrailError, UsageError
 from linktrail.late import load_late
 from linktrail.reporting import report, report_unknown, wants_json
@@ -31,12 +32,18 @@ class Verb:
     target: str
     purpose: str
     extra: str = ""
+    configured: bool = True  # whether it heeds settings of a configuration file
 
 
 VERBS = (
     Verb("up", "queries.up:up", "Record this machine's stores, and show what leaks.", "all"),
-    Verb("check", "collector.commands:check", "Look at stores once and name what leaks and what is broken."),
-    Verb("explain", "collector.commands:explain", "What an engine's error message means, and whether that damage is here."),
+    Verb("check", "collector.commands:check", "Look at stores once and name what leaks and what is broken.", configured=False),
+    Verb(
+        "explain",
+        "collector.commands:explain",
+        "What an engine's error message means, and whether that damage is here.",
+        configured=False,
+    ),
     Verb("findings", "queries.verbs.findings:findings", "What leaked or was broken, now or at an instant.", "query"),
     Verb("timeline", "queries.verbs.timeline:timeline", "Everything that happened to a layer, image, container or path.", "query"),
     Verb("usage", "queries.verbs.usage:usage", "Bytes by layer, store and filesystem, now or at an instant.", "query"),
@@ -60,10 +67,11 @@ VERBS = (
     Verb("query", "queries.verbs.query:query", "Ask a ready question (--list shows them).", "query"),
     Verb("sql", "queries.verbs.sql:sql", "Ask the history in SQL.", "query"),
     Verb("shell", "queries.verbs.shell:shell", "SQL over the history, statement after statement.", "query"),
-    Verb("demo", "queries.up:demo", "Play an incident on a small store, and explain it.", "all"),
+    Verb("demo", "queries.up:demo", "Play an incident on a small store, and explain it.", "all", configured=False),
     Verb("collect", "collector.commands:collect", "The collector alone: record into the spool, or ship to Kafka."),
     Verb("process", "processor.commands:process", "The processor alone: spool or Kafka to lake.", "lake"),
     Verb("topics", "linktrail.topics:topics", "Compare Kafka's topics with their declaration, or make them so.", "kafka"),
+    Verb("config", "linktrail.config.verb:config", "Every setting, its value, and where that came from.", configured=False),
 )
 _BY_NAME = {verb.name: verb for verb in VERBS}
 
@@ -74,7 +82,10 @@ def load(verb: Verb) -> Any:  # noqa: ANN401 - typer's command type is private
     function = getattr(load_late(module, for_verb=verb.name, extra=verb.extra or "all"), function_name)
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     single.command(name=verb.name, context_settings={"help_option_names": ["-h", "--help"]})(function)
-    return get_command(single)
+    command = get_command(single)
+    if verb.configured:
+        add_config_option(command)
+    return command
 
 
 class _Verbs(TyperGroup):

@@ -64,6 +64,18 @@ class MissingExtraError(LinktrailError):
     hint = "pip install 'linktrail[{extra}]'"
 
 
+class ConfigFileError(UsageError):
+    """Configuration {where}: {what}"""
+
+    hint = "docs/configuration.md lists every key; linktrail config show --origin shows what is in force."
+
+
+class ConfigValueError(UsageError):
+    """Environment variable {name}: {what}"""
+
+    hint = "docs/configuration.md lists every variable; linktrail config show --origin shows what is in force."
+
+
 class StateInStoreError(UsageError):
     """{path} lies inside the store {root}, where linktrail never writes"""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from linktrail import errors
 from linktrail.codes import CODES
+from linktrail.config.pages import configuration_page, example_file
 from linktrail.schema import SCHEMA_VERSION, TABLES
 
 _CONTENTS = """
@@ -134,7 +135,13 @@ def _errors() -> Iterator[type[errors.LinktrailError]]:
             yield kind
 
 
-PAGES = {"schema.md": schema_page, "findings.md": findings_page, "exit-codes.md": exit_codes_page}
+PAGES = {
+    "schema.md": schema_page,
+    "findings.md": findings_page,
+    "exit-codes.md": exit_codes_page,
+    "configuration.md": configuration_page,
+    "../deploy/linktrail.toml": example_file,
+}
 
 
 def main(directory: Path) -> None:

@@ -1,11 +1,13 @@
-"""Sizes as people read them."""
+"""Sizes as people read and write them."""
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 _THOUSAND: Final = 1000
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGTPEkmgtpe])(i)?)?[Bb]?")
 
 
 def human_bytes(count: float) -> str:
@@ -15,3 +17,13 @@ def human_bytes(count: float) -> str:
         value /= _THOUSAND
         unit += 1
     return f"{value:.0f} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+def parse_size(text: str) -> int:
+    """Return a size in bytes: ``1048576``, ``512MiB``, ``1GiB``, ``2 GB``. Raises ``ValueError``."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("a size such as 512MiB, 1GiB or 2GB")
+    count, prefix, binary = found.groups()
+    power = " KMGTPE".index(prefix.upper()) if prefix else 0
+    return int(float(count) * (1024 if binary else _THOUSAND) ** power)

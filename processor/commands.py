@@ -10,6 +10,7 @@ import typer
 from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
 from linktrail.durations import parse_duration
 from linktrail.errors import MissingExtraError, UsageError
+from linktrail.logs import LogFormat, LogLevel, running
 from linktrail.state import open_state
 from processor import location
 from processor.upkeep.beside import DEFAULT_KEEP, Keep, Maintain, MaintainEvery, keep_once, keeping
@@ -33,7 +34,9 @@ _ROWS, _MEGABYTES, _SECONDS = 100_000, 64, "2s"
 
 def process(
     *,
-    state: Annotated[Path | None, typer.Option("--state", metavar="DIR", help="Where linktrail keeps its own files.")] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", metavar="DIR", envvar="LINKTRAIL_STATE", help="Where linktrail keeps its own files.")
+    ] = None,
     lake: LakeOption = None,
     drain: Annotated[bool, typer.Option("--drain", help="Commit what is there now, and end.")] = False,
     kafka: KafkaBrokers = None,
@@ -42,16 +45,29 @@ def process(
         str | None, typer.Option("--group", metavar="NAME", envvar="LINKTRAIL_KAFKA_GROUP", help="Share the partitions in this group.")
     ] = None,
     partitions: Annotated[
-        str | None, typer.Option("--partitions", metavar="LIST", help="Read these partitions (0,2,5-7); default: all. Not with --group.")
+        str | None,
+        typer.Option(
+            "--partitions",
+            metavar="LIST",
+            envvar="LINKTRAIL_KAFKA_PARTITIONS",
+            help="Read these partitions (0,2,5-7); default: all. Not with --group.",
+        ),
     ] = None,
-    flush_rows: Annotated[int, typer.Option("--flush-rows", min=1, help="Commit at the latest when so many rows wait.")] = _ROWS,
-    flush_megabytes: Annotated[int, typer.Option("--flush-megabytes", min=1, help="... or so many MiB.")] = _MEGABYTES,
+    flush_rows: Annotated[
+        int, typer.Option("--flush-rows", min=1, envvar="LINKTRAIL_FLUSH_ROWS", help="Commit at the latest when so many rows wait.")
+    ] = _ROWS,
+    flush_megabytes: Annotated[
+        int, typer.Option("--flush-megabytes", min=1, envvar="LINKTRAIL_FLUSH_MEGABYTES", help="... or so many MiB.")
+    ] = _MEGABYTES,
     flush_after: Annotated[
-        str, typer.Option("--flush-after", metavar="DURATION", help="... or a change has waited for so long.")
+        str,
+        typer.Option("--flush-after", metavar="DURATION", envvar="LINKTRAIL_FLUSH_AFTER", help="... or a change has waited for so long."),
     ] = _SECONDS,
     maintain: Maintain = False,
     maintain_every: MaintainEvery = None,
     keep: Keep = DEFAULT_KEEP,
+    log_level: LogLevel = "info",
+    log_format: LogFormat = "console",
 ) -> int:
     """Commit the batches of the spool, or of Kafka, to the lake, each row exactly once, until stopped (SIGINT or SIGTERM).
 
@@ -69,7 +85,7 @@ def process(
     connection = Connection.of(kafka, kafka_set or []) if kafka else None
     if connection is None and (group or partitions):
         raise UsageError(what="--group and --partitions belong to --kafka")
-    with keeping(place, maintain_every, keep):
+    with running("process", level=log_level, form=log_format), keeping(place, maintain_every, keep):
         if connection is not None:
             return program.process_kafka(connection, _membership(group, partitions), place, policy=policy, drain=drain)
         if drain:

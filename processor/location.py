@@ -5,7 +5,8 @@ it in one way. Only here, in ``object_store`` and where Delta opens a table is i
 
 Settings. Those of the vendors (``AWS_ENDPOINT_URL``, ``AWS_ACCESS_KEY_ID``, ``AZURE_STORAGE_ACCOUNT_NAME``,
 ``GOOGLE_APPLICATION_CREDENTIALS``, ...) are taken from the environment. ``LINKTRAIL_LAKE_OPTION_<NAME>=value`` sets one for linktrail
-alone, and ``LINKTRAIL_LAKE_OPTION_<NAME>_FILE=path`` reads it from a file, which is where secrets belong.
+alone, and ``LINKTRAIL_LAKE_OPTION_<NAME>_FILE=path`` reads it from a file that not everybody can read: secrets are taken
+from nowhere else.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from linktrail.errors import UsageError
+from linktrail.errors import SecretFileError, UsageError
+from linktrail.secret_file import read_secret
 
 SCHEMES: Final = ("s3", "abfss", "gs")
 _VENDORS: Final = ("aws_", "azure_", "google_")
@@ -46,7 +48,7 @@ def address(path: Path) -> str:
 
 
 def storage_options(path: Path, environment: Mapping[str, str] | None = None) -> dict[str, str] | None:
-    """Return the settings for the object store of ``path``, ``None`` for a directory. Raises ``UsageError`` when a file cannot be read."""
+    """Return the settings for the object store of ``path``, ``None`` for a directory. Raises ``UsageError`` for an unusable secret."""
     if not is_remote(path):
         return None
     environment = os.environ if environment is None else environment
@@ -63,6 +65,6 @@ def storage_options(path: Path, environment: Mapping[str, str] | None = None) ->
 
 def _secret(name: str, file: str) -> str:
     try:
-        return Path(file).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(what=f"{name} names {file}, which cannot be read ({error})") from error
+        return read_secret(Path(file))
+    except SecretFileError as error:
+        raise UsageError(what=f"{name}: {error.message}") from error

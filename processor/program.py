@@ -7,7 +7,6 @@ waits and end it.
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -39,7 +38,6 @@ def process(
     policy: FlushPolicy | None = None,
 ) -> int:
     """Commit batches of ``state``'s spool to ``lake`` until stopped; return the exit code. Raises ``SpoolError`` and ``LakeError``."""
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     clock, filesystem = clock or SystemClock(), filesystem or LocalFileSystem()
     with until_signalled(stop or threading.Event()) as stopping:
         opened = Lake.open_for_writing(lake.absolute(), filesystem=filesystem)
@@ -66,7 +64,6 @@ def process_kafka(
     """
     from processor.kafka_feed import KafkaFeed  # noqa: PLC0415 - a processor of a spool needs no library for Kafka
 
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the library says every failed try; the processor says the outage once
     connection.options()  # a wrong secret file is told at the start
     clock = SystemClock()

@@ -7,6 +7,7 @@ collector first (it seals its last rows), then the processor (it commits them).
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,7 +20,18 @@ from typing import IO, Annotated, Final
 
 import typer
 
-from collector.commands import AsJson, MaxDelay, MinimumAge, ProcOption, Quiet, Roots, StateOption, WatchMode, chosen_roots
+from collector.commands import (
+    AsJson,
+    MaxDelay,
+    MinimumAge,
+    ProcOption,
+    Quiet,
+    RecordedRoots,
+    StateOption,
+    WatchMode,
+    chosen_roots,
+    spool_limit,
+)
 from collector.settings import Settings
 from collector.source import find_sources
 from linktrail.clock import SystemClock
@@ -39,7 +51,7 @@ _MAINTAIN_EVERY: Final = "10m"
 
 
 def up(
-    roots: Roots = None,
+    roots: RecordedRoots = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Read the stores once, record, show the findings, and end.")] = False,
     state: StateOption = None,
@@ -57,7 +69,7 @@ def up(
 
     Example: linktrail up /var/lib/containers/storage
     """
-    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay)
+    settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay, environment=os.environ)
     chosen = chosen_roots(roots)
     opened = open_state(state, chosen, lake)
     find_sources(chosen)  # a root that is no store is said here, not in a log
@@ -90,7 +102,8 @@ def _once(
     from collector import program as collector  # noqa: PLC0415 - --help must not wait for it
     from processor import program as processor  # noqa: PLC0415 - likewise
 
-    collector.collect(roots, state.path, collector.Options.of(cluster=cluster, node=node, once=True, settings=settings, proc=proc))
+    options = collector.Options.of(cluster=cluster, node=node, once=True, settings=settings, proc=proc, spool_limit=spool_limit(os.environ))
+    collector.collect(roots, state.path, options)
     processor.drain(state, state.lake)
     summary(state, sys.stdout, as_json=as_json)
     return 0

@@ -17,7 +17,10 @@ from linktrail.durations import parse_duration
 from linktrail.errors import UsageError
 
 Maintain = Annotated[bool, typer.Option("--maintain", help="Compact the lake, let old days go, remove unreferenced files, and end.")]
-MaintainEvery = Annotated[str | None, typer.Option("--maintain-every", metavar="DURATION", help="Do that regularly beside processing.")]
+MaintainEvery = Annotated[
+    str | None,
+    typer.Option("--maintain-every", metavar="DURATION", envvar="LINKTRAIL_MAINTAIN_EVERY", help="Do that regularly beside processing."),
+]
 Keep = Annotated[
     str,
     typer.Option(

@@ -16,9 +16,15 @@ from queries.verbs.options import Lake, lake_path
 def serve(
     *,
     host: Annotated[
-        str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on; any but loopback needs a token.")
+        str,
+        typer.Option(
+            "--host", metavar="ADDRESS", envvar="LINKTRAIL_SERVE_HOST", help="Address to listen on; any but loopback needs a token."
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port to listen on (0: any that is free).")] = 8377,
+    port: Annotated[
+        int,
+        typer.Option("--port", min=0, max=65_535, envvar="LINKTRAIL_SERVE_LISTEN", help="Port to listen on (0: any that is free)."),
+    ] = 8377,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", metavar="FILE", envvar="LINKTRAIL_SERVE_TOKEN_FILE", help="File with the token to ask for."),

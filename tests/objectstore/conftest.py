@@ -54,6 +54,7 @@ def store(server: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The server, as linktrail finds it through its environment: the secret in a file."""
     secret = tmp_path / "secret"
     secret.write_text("secret\n")
+    secret.chmod(0o600)
     settings = {"AWS_ENDPOINT_URL": server.url, "AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "key"}
     for name, value in settings.items():
         monkeypatch.setenv(f"LINKTRAIL_LAKE_OPTION_{name}", value)

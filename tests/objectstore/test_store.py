@@ -51,6 +51,7 @@ def test_places_are_paths_inside_and_urls_outside() -> None:
 def test_settings_come_from_the_environment_and_secrets_from_files(tmp_path: Path) -> None:
     """The vendors' variables, those for linktrail alone, and files."""
     (tmp_path / "secret").write_text("s\n")
+    (tmp_path / "secret").chmod(0o600)
     given = {
         "AWS_REGION": "r",
         "HOME": "/",
@@ -58,8 +59,11 @@ def test_settings_come_from_the_environment_and_secrets_from_files(tmp_path: Pat
         "LINKTRAIL_LAKE_OPTION_KEY_FILE": str(tmp_path / "secret"),
     }
     assert storage_options(place("s3://b"), given) == {"aws_region": "q", "key": "s"}
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="No such file"):
         storage_options(place("s3://b"), {"LINKTRAIL_LAKE_OPTION_KEY_FILE": str(tmp_path / "none")})
+    (tmp_path / "secret").chmod(0o644)
+    with pytest.raises(UsageError, match="everybody"):
+        storage_options(place("s3://b"), given)
 
 
 def test_a_lake_in_a_store_is_made_kept_and_asked_like_any_other(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
