@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.maven import UnavailableError
 from tests.stores import FIXTURES
 
 _ROOT_AND = "the root user and"
@@ -44,7 +45,18 @@ def need(*things: str) -> None:
     missing = [why for have, why in (_CHECKS[thing] for thing in things) if not have()]
     if not missing:
         return
-    reason = f"needs {' and '.join(missing)}"
+    _do_without(f"needs {' and '.join(missing)}")
+
+
+def need_jars(classpath: Callable[[], str]) -> None:
+    """Go on only where a Java program can be run, whose ``classpath`` is resolved where needed; otherwise skip (fail under CI=true)."""
+    try:
+        classpath()
+    except UnavailableError as error:
+        _do_without(str(error))
+
+
+def _do_without(reason: str) -> None:
     if in_ci():
         pytest.fail(reason)
     pytest.skip(reason)

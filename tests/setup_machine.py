@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.kafka.distribution import classpath
+from tests.kafka import distribution as kafka
+from tests.spark import reader as spark
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 
@@ -42,8 +43,9 @@ def main() -> int:
     """Install or tell; return the exit code."""
     code = _install(missing())
     if os.environ.get("CI") == "true" and code == 0:
-        print("Resolving Apache Kafka for the tests", flush=True)
-        classpath()
+        print("Resolving Apache Kafka and Apache Spark for the tests", flush=True)
+        kafka.classpath()
+        spark.classpath()
     return code
 
 

@@ -17,26 +17,17 @@ from kafka import KafkaAdminClient
 from linktrail.broker import Connection
 from tests.kafka.broker import Node, start_nodes
 from tests.kafka.certificates import make_certificates
-from tests.kafka.distribution import UnavailableError, classpath
+from tests.kafka.distribution import classpath
 from tests.kafka.proxy import Proxy
-from tests.needs import in_ci
+from tests.needs import need_jars
 
 TopicMaker = Callable[..., Connection]
 logging.getLogger("kafka").setLevel(logging.CRITICAL)  # outages are the point here, and the library says every failed try
 
 
-def _unavailable(reason: str) -> None:
-    if in_ci():
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def need_kafka() -> None:
     """Go on only where Apache Kafka can be run; otherwise skip and say why (fail under CI=true)."""
-    try:
-        classpath()
-    except UnavailableError as error:
-        _unavailable(str(error))
+    need_jars(classpath)
 
 
 @pytest.fixture(scope="session")
