@@ -45,6 +45,12 @@ SELECT layer_id AS id FROM links WHERE link_kind = 'layer_directory' AND subject
 UNION SELECT subject FROM links WHERE link_kind = 'layer_record' AND target = $name
 ORDER BY id
 """
+_NAMED: Final = """
+SELECT DISTINCT target AS id FROM links
+WHERE link_kind IN ('layer_name', 'image_name') AND subject = $name AND target IS NOT NULL
+  AND NOT EXISTS (FROM links AS l WHERE (l.subject = $name OR l.target = $name) AND l.link_kind NOT IN ('layer_name', 'image_name'))
+ORDER BY id
+"""
 _ROOTS: Final = "SELECT DISTINCT store_root FROM links WHERE store_root IS NOT NULL"
 _DIRECTORY: Final = """
 SELECT coalesce(arg_max(layer_id, (run, seq)), arg_max(subject, (run, seq))) AS id
@@ -70,6 +76,16 @@ def find_subject(engine: Engine, name: str) -> Subject:
         return Subject(name)
     found = _by_path(engine, name) if "/" in name else None
     return found or _by_beginning(engine, name)
+
+
+def find_object(engine: Engine, name: str) -> Subject:
+    """Return what ``name`` means, where the name of an image or layer stands for the thing itself (the chain id of a snapshot, too).
+
+    Raises as ``find_subject``; a name that stood for several things in the course of time, or on several nodes, is ambiguous.
+    """
+    meant = find_subject(engine, name)
+    named = [row["id"] for row in engine.rows(_NAMED, {"name": meant.id})] if meant.id is not None else []
+    return Subject(_only(name, named).id, meant.path) if named else meant
 
 
 def _by_path(engine: Engine, name: str) -> Subject | None:

@@ -45,6 +45,7 @@ class Difference:
     missing: list[str] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
     emptied: list[str] = field(default_factory=list)
+    emptied_bytes: int = 0  # what the record gives those files
     retargeted: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -119,6 +120,7 @@ class _Comparison:
         if expected.size is not None and actual.size != expected.size:
             if actual.size == 0:
                 found.emptied.append(path)
+                found.emptied_bytes += expected.size
             else:
                 found.changed.append(Changed(path, "size", str(expected.size), str(actual.size)))
         if actual.mode != expected.mode and path not in self._named_again:  # the last of several names decides on the mode

@@ -42,8 +42,10 @@ class Reporter:
         """Say how a layer differs from its record."""
         name = f"layer {source.layer.id}"
         if found.emptied:
-            text = f"{len(found.emptied)} file(s) of {name} are empty although the layer's record gives them content."
-            yield self._finding("zero-length-files", source, text, {"files": found.emptied[:SHOWN], "count": len(found.emptied)})
+            lost = found.emptied_bytes
+            text = f"{len(found.emptied)} file(s) of {name} are empty although the layer's record gives them content ({lost} bytes)."
+            evidence = {"files": found.emptied[:SHOWN], "count": len(found.emptied), "recorded_bytes": lost}
+            yield self._finding("zero-length-files", source, text, evidence)
         if found.retargeted:
             path, was, now = found.retargeted[0]
             text = f"{len(found.retargeted)} symbolic link(s) of {name} point elsewhere than recorded, first {path}: {was} is now {now}."

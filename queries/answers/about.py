@@ -12,7 +12,7 @@ from queries.answer import Answer, ask, engine_of
 from queries.answers.eyes import brief, present
 from queries.catalog import Question, question_named
 from queries.engine import Engine
-from queries.subjects import find_subject
+from queries.subjects import find_object
 
 
 def asked(lake: Path | Engine, question: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
@@ -32,7 +32,7 @@ def asked_about(lake: Path | Engine, question: str, subject: str, values: Mappin
     now = present(clock)
     known = question_named(question)
     with engine_of(lake) as engine:
-        meant = find_subject(engine, subject)
+        meant = find_object(engine, subject)
         if meant.id is None:
             raise UnknownSubjectError(name=subject)
         answer = ask(engine, known, _filled(known, {**values, "id": meant.id}, now), now)

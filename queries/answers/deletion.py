@@ -27,7 +27,7 @@ from queries.answers.why import held
 from queries.completeness import Scope, Window, completeness, to_datetime
 from queries.engine import Engine
 from queries.past import PastStore, stores_at
-from queries.subjects import find_subject
+from queries.subjects import find_object
 
 _YOUNG_SECONDS: Final = 600
 _NAMES: Final = ("verdict", "reason", "detail", "frees_bytes", "cluster", "node", "store_root")
@@ -64,7 +64,7 @@ def can_delete(
     """
     now = present(clock)
     with engine_of(lake) as engine:
-        meant = find_subject(engine, subject)
+        meant = find_object(engine, subject)
         if meant.id is None:
             raise UnknownSubjectError(name=subject)
         look = _Look(engine, meant.id, at)

@@ -16,7 +16,7 @@ from queries.answers.eyes import brief, present
 from queries.completeness import Scope, Window, completeness, to_datetime
 from queries.engine import Engine
 from queries.repair_steps import REPAIR_STEPS, RepairStep
-from queries.subjects import find_subject
+from queries.subjects import find_object
 
 _COLUMNS: Final = {
     "step": INTEGER,
@@ -50,7 +50,7 @@ def repair_plan(
     """
     now = present(clock)
     with engine_of(lake) as engine:
-        meant = find_subject(engine, subject)
+        meant = find_object(engine, subject)
         if meant.id is None and meant.path is None:
             raise UnknownSubjectError(name=subject)
         values = {"id": meant.id, "path": meant.path, "at": to_datetime(at), "cluster": cluster, "node": node}

@@ -31,15 +31,21 @@
 -- column run: collector run
 -- column seq: number of the row in its run
 WITH
+directories AS (  -- Docker's layers stand in directories of another name
+    SELECT DISTINCT target AS id FROM links
+    WHERE link_kind = 'layer_record' AND subject = $id AND store_kind = 'docker_overlay2' AND target IS NOT NULL
+),
 short_names AS (
-    SELECT subject AS name FROM links WHERE link_kind = 'short_link' AND layer_id = $id
+    SELECT subject AS name FROM links WHERE link_kind = 'short_link' AND (layer_id = $id OR layer_id IN (FROM directories))
     UNION
-    SELECT target FROM links WHERE link_kind = 'link_file' AND subject = $id AND target <> ''
+    SELECT target FROM links WHERE link_kind = 'link_file' AND (subject = $id OR subject IN (FROM directories)) AND target <> ''
 ),
 found_links AS MATERIALIZED (
     SELECT l.*
     FROM links AS l
     WHERE (($id IS NULL AND $path IS NULL) OR l.subject = $id OR l.target = $id OR l.previous_target = $id OR l.layer_id = $id
+        OR l.subject IN (FROM directories) OR l.layer_id IN (FROM directories)
+        OR (l.link_kind = 'short_link' AND EXISTS (FROM short_names AS n WHERE n.name = l.subject))
         OR (l.link_kind = 'lower_reference' AND (contains(l.target, $id) OR EXISTS (FROM short_names AS n WHERE contains(l.target, n.name))))
         OR l.file_path = $path OR starts_with(l.file_path, $path || '/') OR starts_with(l.file_path, $path || '#'))
       AND ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
