@@ -1,0 +1,7 @@
+"""Every module with replays, so that importing this one fills the registry."""
+
+from __future__ import annotations
+
+from tests.incidents import chains, containerd, contents, docker, leaks, links, links_docker
+
+__all__ = ["chains", "containerd", "contents", "docker", "leaks", "links", "links_docker"]

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.incidents import families
+from tests.incidents.registry import LIVE, OPEN, REPLAYS
+from tests.incidents.replay import Scene, check
+from tests.stores import FIXTURES
+
+REFERENCE = FIXTURES.parent / "reference" / "incidents.md"
+
+
+@pytest.mark.parametrize("number", sorted(REPLAYS))
+def test_the_record_answers(number: str, tmp_path: Path) -> None:
+    """Build, record, break, record, ask: the answers hold the cause, the time, the owner and the bytes."""
+    scene = Scene(tmp_path)
+    _, replay = REPLAYS[number]
+    check(scene, replay(scene))
+
+
+def test_no_incident_is_forgotten() -> None:
+    """Every incident of the reference is replayed, or stands in the table of those that files cannot hold, with the reason."""
+    assert families.__all__
+    if not REFERENCE.is_file():
+        pytest.skip("needs the reference beside the checkout (../shared/reference)")
+    kinds = dict(re.findall(r"^#### (\w+) - .*?class `[^`]+`; ([a-z-]+)", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
+    assert len(kinds) == 59
+    assert sorted([*REPLAYS, *LIVE, *OPEN]) == sorted(kinds)
+    assert {kinds[number] for number in LIVE} == {"needs-live-engine"}
+    assert all(reason.endswith(".") for reason in (*LIVE.values(), *OPEN.values()))
