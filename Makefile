@@ -10,7 +10,7 @@ ROOTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format docs bench clean
+.PHONY: help run demo test lint format docs lock manifests bench clean
 
 help:
 	@echo "make run    record this machine's container stores (ROOTS=... names them)"
@@ -56,6 +56,17 @@ format: $(DEV_STAMP)
 docs: $(DEV_STAMP)
 	$(BIN)/python -m linktrail.reference docs
 	$(BIN)/python -m queries.reference docs
+
+# The locks of the images: every version and hash, for any Linux and Python that linktrail runs on.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+lock: $(DEV_STAMP)
+	$(LOCK) --extra kafka --output-file deploy/requirements-collector.lock pyproject.toml
+	$(LOCK) --extra all --output-file deploy/requirements-processor.lock pyproject.toml
+	echo hatchling | $(LOCK) --output-file deploy/requirements-build.lock -
+
+# deploy/kustomize from the Helm chart (builds helm with Go the first time).
+manifests: $(DEV_STAMP)
+	$(BIN)/python -m deploy.manifests "$$($(BIN)/python -m tests.deploy.tools)"
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -31,6 +31,9 @@ _CHECKS: dict[str, tuple[Callable[[], bool], str]] = {
     "buildah": (lambda: _root("buildah"), f"{_ROOT_AND} buildah (Debian: apt-get install buildah)"),
     "inotifywait": (lambda: _have("inotifywait"), "inotifywait (Debian: apt-get install inotify-tools)"),
     "containerd": (lambda: _root("containerd"), f"{_ROOT_AND} containerd (Debian: apt-get install containerd)"),
+    "promtool": (lambda: _have("promtool"), "promtool (Debian: apt-get install prometheus)"),
+    "systemd-analyze": (lambda: _have("systemd-analyze"), "systemd-analyze (Debian: apt-get install systemd)"),
+    "bwrap": (lambda: _root("bwrap"), f"{_ROOT_AND} bubblewrap (Debian: apt-get install bubblewrap)"),
     "dockerd": (lambda: _root("dockerd"), f"{_ROOT_AND} dockerd (Debian: apt-get install docker.io)"),
 }
 

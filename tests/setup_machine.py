@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.deploy.tools import helm
 from tests.kafka import distribution as kafka
 from tests.spark import reader as spark
 
@@ -31,6 +32,10 @@ PROGRAMS = {
     "java": "default-jre-headless",
     "mvn": "maven",
     "openssl": "openssl",
+    "bwrap": "bubblewrap",
+    "go": "golang-go",
+    "promtool": "prometheus",
+    "systemd-analyze": "systemd",
 }
 
 
@@ -46,6 +51,8 @@ def main() -> int:
         print("Resolving Apache Kafka and Apache Spark for the tests", flush=True)
         kafka.classpath()
         spark.classpath()
+        print("Building helm for the tests", flush=True)
+        helm(build=True)
     return code
 
 

@@ -73,12 +73,12 @@ def configured_roots(warn: Warn, *, host: Path = _ROOT, environment: Mapping[str
     For the root user those of all users, else those of the user of ``environment`` (HOME, XDG_DATA_HOME, XDG_CONFIG_HOME).
     """
     found = dict.fromkeys(_Reader(host, warn, environment).roots())
-    return tuple(Configured(kind, host / root.relative_to("/")) for kind, root in found)
+    return tuple(Configured(kind, host / root.relative_to(root.anchor)) for kind, root in found)  # "//" of a home that is "/"
 
 
 def configured_run_roots(*, host: Path = _ROOT) -> tuple[Path, ...]:
     """Return the run roots of containers/storage that configuration names (``runroot``); what is garbage is told with the roots."""
-    return tuple(dict.fromkeys(host / root.relative_to("/") for root in _Reader(host, ignore, {}).run_roots()))
+    return tuple(dict.fromkeys(host / root.relative_to(root.anchor) for root in _Reader(host, ignore, {}).run_roots()))
 
 
 class _Reader:
