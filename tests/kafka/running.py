@@ -25,12 +25,12 @@ IMPATIENT = Membership(request_seconds=3.0)
 QUICK = Window(request_seconds=2.0, stall_seconds=5.0)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30.0, what: str = "") -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0, what: str = "") -> None:
     """Wait until ``condition`` holds; fail after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
