@@ -25,7 +25,7 @@ from typing import Any, Final
 
 import zstandard
 
-from collector.links import NOBODY, Attribution, Link, LinkKey, LinkKind, LinkState
+from collector.links import INSIDE, NOBODY, Attribution, Link, LinkKey, LinkKind, LinkState
 from collector.measure import Size
 from collector.rows import interval_of, link_of, rows_of
 from collector.spool_reader import SpoolReader
@@ -43,13 +43,14 @@ _VOUCHING: Final = frozenset({"start", "heartbeat", "stop"})
 
 @dataclass(slots=True)
 class StoreMemory:
-    """What is recorded of one store.
+    """What is recorded of one store: ``links`` that surveys read, and those ``inside`` layers, which only deep mode does.
 
     ``since`` says when each link came to stand as it stands, ``gone`` when links were removed; ``vouched`` (ns UTC) is the time before
     which nothing is missing from the record, ``None`` while the store was never read completely.
     """
 
     links: dict[LinkKey, Link] = field(default_factory=dict)
+    inside: dict[LinkKey, Link] = field(default_factory=dict)
     since: dict[LinkKey, Interval] = field(default_factory=dict)
     gone: dict[LinkKey, Interval] = field(default_factory=dict)
     findings: dict[str, Row] = field(default_factory=dict)
@@ -60,12 +61,13 @@ class StoreMemory:
         """Record that ``link`` stands as it does since ``interval``; one in state removed is forgotten but for that time."""
         key = link.key
         self._doubt_size(link)
+        held = self.inside if link.kind in INSIDE else self.links
         if link.state is not LinkState.REMOVED:
-            self.links[key] = link
+            held[key] = link
             self.since[key] = interval
             self.gone.pop(key, None)
             return
-        self.links.pop(key, None)
+        held.pop(key, None)
         self.since.pop(key, None)
         self.gone.pop(key, None)
         self.gone[key] = interval
@@ -240,7 +242,7 @@ def _size_of(row: Row) -> Size:
 def _memory_document(memory: StoreMemory) -> dict[str, Any]:
     return {
         "vouched": memory.vouched,
-        "links": [_link_document(link, memory.since[key]) for key, link in memory.links.items()],
+        "links": [_link_document(link, memory.since[key]) for key, link in (*memory.links.items(), *memory.inside.items())],
         "gone": [[*key, interval.after, interval.before] for key, interval in memory.gone.items()],
         "findings": memory.findings,
         "sizes": {
@@ -253,7 +255,7 @@ def _memory_of(document: Mapping[str, Any]) -> StoreMemory:
     memory = StoreMemory(vouched=document["vouched"])
     for item in document["links"]:
         link, interval = _link_of(item)
-        memory.links[link.key] = link
+        (memory.inside if link.kind in INSIDE else memory.links)[link.key] = link
         memory.since[link.key] = interval
     memory.gone = {(LinkKind(kind), subject, path): Interval(after, before) for kind, subject, path, after, before in document["gone"]}
     memory.findings = dict(document["findings"])

@@ -58,6 +58,11 @@ class LinkKind(StrEnum):
     SYMLINK = "symlink"  # inside a layer
     HARDLINK = "hardlink"  # inside a layer
     WHITEOUT = "whiteout"  # inside a layer
+    UNREAD_NAME = "unread_name"  # inside a layer: came and went before it could be read what it was
+
+
+INSIDE: Final = frozenset({LinkKind.SYMLINK, LinkKind.HARDLINK, LinkKind.WHITEOUT, LinkKind.UNREAD_NAME})
+"""Kinds of links inside layers, which no survey of a store reads."""
 
 
 class LinkState(StrEnum):

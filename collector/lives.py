@@ -16,7 +16,7 @@ Everything else is ``differ.diff`` with the intervals of ``brackets``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -95,6 +95,16 @@ class Lives:
         self._events.setdefault(link.key, []).append(_Event(action in APPEARED, action == "created", link, after, before))
         self._count += 1
         return True
+
+    @property
+    def pending(self) -> KeysView[LinkKey]:
+        """The links of which events are kept."""
+        return self._events.keys()
+
+    def begins(self, key: LinkKey) -> bool | None:
+        """Tell whether the first kept event of a link is an appearance, ``None`` when none is kept."""
+        life = self._events.get(key)
+        return life[0].appeared if life else None
 
     @property
     def oldest(self) -> Instant | None:

@@ -132,6 +132,8 @@ class Recorder:
         for store in self.stores:
             if store.due_at() <= self._clock.now().monotonic and self.outbox.room:
                 store.read()
+            if self.outbox.room:
+                store.look_inside()
         self._sample()
         self._write(self._clock.now())
 
@@ -170,6 +172,8 @@ class Recorder:
         for store in self.stores:
             if store.dirty and self.outbox.room:
                 store.read()
+            if self.outbox.room:
+                store.look_inside(ending=True)
         self.end_watch()
         now = self._clock.now()
         self._state_withheld(now, ending=True)
@@ -191,6 +195,7 @@ class Recorder:
         due = [now + round(timeout * NANOSECONDS), self._beats.next_at]
         if self.outbox.room:
             due += [store.due_at() for store in self.stores]
+            due += [at for store in self.stores if (at := store.inside.due_at()) is not None]
             due += [at for store in self.stores if (at := store.findings.sample_due_at()) is not None]
         if self.outbox.pending:
             due.append(self._seals.next_at)

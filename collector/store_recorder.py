@@ -12,13 +12,14 @@ nobody saw that. Only when its parent directory is there and the root is not, on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
+from collector.inside import InsideLayers
 from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
 from collector.lives import Lives, Round, Timed, in_order
@@ -33,6 +34,7 @@ from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
 from collector.version_steps import VersionSteps
 from collector.versions import Keeper
+from collector.watch.deep import FanotifyWatcher
 from collector.watch.interface import Loss, Watcher
 from linktrail.batch import MAX_ROWS
 from linktrail.clock import NANOSECONDS, Clock, Instant
@@ -88,6 +90,14 @@ class StoreRecorder:
             statements=self.statements,
             measurer=tools.measurer,
         )
+        self.inside = InsideLayers(
+            source.kind,
+            memory,
+            covered=tools.watcher.mode == FanotifyWatcher.mode,
+            clock=tools.clock,
+            statements=self.statements,
+            settings=tools.settings,
+        )
         self.changes = 0
         self.events = 0
         self.reading_ns = 0  # how long the last reading took
@@ -123,6 +133,9 @@ class StoreRecorder:
 
     def saw(self, change: Change, place: str, after: Instant, before: Instant) -> None:
         """Take in one event in the directory ``place``."""
+        if self.inside.saw(change, place, after, before):
+            self.events += 1
+            return
         meaning: Meaning = self.source.driver.interpret(self._real_root, change)
         if not meaning.relevant:
             return
@@ -137,6 +150,7 @@ class StoreRecorder:
     def lose(self, loss: Loss) -> None:
         """Take in that events may be missing: the store is read again, and then a gap is stated."""
         self._losses.append(loss)
+        self.inside.lose(loss)
         places = [place for path in loss.paths if (place := self.place(path)) is not None]
         self._evidence.lost(loss.before, places)
         self._touch()
@@ -209,6 +223,12 @@ class StoreRecorder:
         self._rest(begun)
         return True
 
+    def look_inside(self, *, ending: bool = False) -> None:
+        """Look at what changed inside the writable layers, if it is time, and at all of it when the run ends. Raises ``SpoolError``."""
+        due = self.inside.due_at()
+        if self.down is None and due is not None and (ending or due <= self._tools.clock.now().monotonic):
+            (self.inside.finish if ending else self.inside.look)(self.source.root, self._tools.drain, self._take)
+
     def _follow(self, plan: WatchPlan) -> None:
         """Watch what ``plan`` says; the root may be a link that leads elsewhere now."""
         if plan.root != self._real_root:
@@ -254,13 +274,14 @@ class StoreRecorder:
         if left or len(self._lives):
             self._touch()
         self._refresh_owners(survey)
+        self.inside.update(survey, reading, self._take)
         self._state(reading)
         self._previous = reading.started
         self._parent = self.source.parent()
         moving = moving or bool(timed and not told.first) or (settled is not None and not settled(survey))
         self.findings.look(survey, reading, moving=moving)
 
-    def _take(self, timed: list[Timed], reading: Reading) -> bool:
+    def _take(self, timed: Sequence[Timed], reading: Reading) -> bool:
         """Give the rows to the outbox and advance the ledger by those it took; tell whether it took all."""
         for start in range(0, len(timed), MAX_ROWS):  # a first reading may be a million rows, which need not all be there at once
             part = timed[start : start + MAX_ROWS]
@@ -302,8 +323,8 @@ class StoreRecorder:
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
         self._dropped.clear()
         self._state_unread(finished, all_of_it=False)
-        limits = [instant for instant in (self._lives.oldest, self._versions.doubtful, reading.started) if instant is not None]
-        self.memory.vouched = min(limits, key=lambda instant: instant.monotonic).wall
+        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, reading.started)
+        self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
 
     def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
         """Say in which time versions of metadata files went unread."""
@@ -324,6 +345,7 @@ class StoreRecorder:
         """Say until when the record of this store is complete; while it cannot be read, that it is not."""
         before = self.memory.vouched
         self._state_unread(now, all_of_it=True)
+        self.inside.beat(now)
         if self.down is not None:
             self.statements.gap("unreadable", self.down, since_wall(before, now), now)
             self.memory.vouched = None if before is None else now.wall
@@ -333,7 +355,7 @@ class StoreRecorder:
 
     def _vouch(self, now: Instant) -> None:
         """Vouch for all but the last moment, if nothing is waiting to be read or told."""
-        waiting = self._dirty is not None or self._losses or self._dropped or self.down is not None
+        waiting = self._dirty is not None or self._losses or self._dropped or self.down is not None or self.inside.oldest is not None
         if not waiting and self._previous is not None and self._tools.watcher.mode != Unwatched.mode:
             self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
 
@@ -345,6 +367,7 @@ class StoreRecorder:
             self.statements.gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
         for loss in self._losses:
             self.statements.gap(loss.cause, loss.message, between(loss.after, now), now)
+        self.inside.stop(now)
         self._state_unread(now, all_of_it=True)
         self._vouch(now)
         self.statements.stop(self.memory.vouched or now.wall, now)
