@@ -188,7 +188,7 @@ def test_the_network_is_kafka_and_names_alone(helm: str) -> None:
             ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
             is_store = variant == "everything" and policy["metadata"]["name"].endswith("processor")
             assert ports == {53, 9093} | ({443} if is_store else set())
-            assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == ([9464] if variant == "everything" else [])
+            assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == ([9477] if variant == "everything" else [])
 
 
 def test_strimzi_topics_are_those_declared(helm: str) -> None:
