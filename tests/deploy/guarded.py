@@ -1,0 +1,65 @@
+"""A real Kafka with its authorizer on, and the users and ACLs of the chart's KafkaUser manifests in it."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+
+from tests.kafka.broker import Node, cluster_id
+from tests.kafka.certificates import make_certificates
+
+PASSWORDS: Final = {"linktrail-collector": "to-write-events", "linktrail-processor": "to-read-events", "node-a": "of-a", "node-b": "of-b"}
+
+
+class GuardedNode(Node):
+    """A node where nothing is allowed that no ACL allows; the test itself (the unauthenticated listener) may do everything."""
+
+    def _users(self) -> tuple[str, ...]:
+        return tuple(
+            word for name, secret in PASSWORDS.items() for word in ("--add-scram", f"SCRAM-SHA-512=[name={name},password={secret}]")
+        )
+
+    def _security(self) -> dict[str, object]:
+        return super()._security() | {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",
+            "allow.everyone.if.no.acl.found": "false",
+        }
+
+    def allow(self, user: str, rules: list[dict[str, Any]]) -> None:
+        """Give ``user`` what the ``acls`` of a KafkaUser say."""
+        found = [
+            ACL(
+                principal=f"User:{user}",
+                host=rule["host"],
+                operation=ACLOperation[operation.upper()],
+                permission_type=ACLPermissionType.ALLOW,
+                resource_pattern=ResourcePattern(ResourceType[rule["resource"]["type"].upper()], rule["resource"]["name"]),
+            )
+            for rule in rules
+            for operation in rule["operations"]
+        ]
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+            made = admin.create_acls(found)
+        assert not made["failed"], made
+
+    def make_topic(self, name: str) -> None:
+        """Make a topic of one partition."""
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.address)) as admin:
+            admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+
+
+def start(path: Path) -> GuardedNode:
+    """Format and start one; its authority is ``certificates/ca.pem`` below ``path``."""
+    node = GuardedNode(path / "node", certificates=make_certificates(path / "certificates"))
+    node.configure([node], cluster_id())
+    try:
+        node.start()
+    except BaseException:
+        node.stop()
+        raise
+    return node
