@@ -60,7 +60,7 @@ docs: $(DEV_STAMP)
 # The locks of the images: every version and hash, for any Linux and Python that linktrail runs on.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 lock: $(DEV_STAMP)
-	$(LOCK) --extra kafka --output-file deploy/requirements-collector.lock pyproject.toml
+	$(LOCK) --extra kafka --extra metrics --output-file deploy/requirements-collector.lock pyproject.toml
 	$(LOCK) --extra all --output-file deploy/requirements-processor.lock pyproject.toml
 	echo hatchling | $(LOCK) --output-file deploy/requirements-build.lock -
 

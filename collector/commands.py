@@ -146,6 +146,15 @@ def collect(
     proc: ProcOption = None,
     kafka: KafkaBrokers = None,
     kafka_set: KafkaSettings = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="ADDRESS:PORT",
+            envvar="LINKTRAIL_COLLECT_METRICS",
+            help="Serve /metrics, /readyz and /livez there (docs/metrics.md).",
+        ),
+    ] = None,
     log_level: LogLevel = "info",
     log_format: LogFormat = "console",
 ) -> int:
@@ -158,6 +167,7 @@ def collect(
 
     settings = Settings.of(min_age=min_age, quiet=quiet, max_delay=max_delay, environment=os.environ)
     connection = Connection.of(kafka, kafka_set or []) if kafka else None
+    limit = BY_KEY["collect.broker_limit"]
     options = program.Options.of(
         cluster=cluster,
         node=node,
@@ -168,6 +178,8 @@ def collect(
         kafka=connection,
         spool_limit=spool_limit(os.environ),
         reload=Reload.of(context, "collect"),
+        metrics=metrics or None,
+        broker_limit=parse_duration(os.environ.get(limit.env) or limit.default, limit.key),
     )
     with running("collect", level=log_level, form=log_format):
         return program.collect(chosen_roots(roots), state, options)

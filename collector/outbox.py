@@ -13,6 +13,7 @@ A row that the schema refuses is left out and kept in ``refused``; the others go
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -23,6 +24,7 @@ from linktrail.events import Row
 
 TIGHT_SHARE: Final = 0.75
 _BLOCKED_FIRST: Final = "usage"
+_LINKS: Final = "links"
 
 
 class Outbox:
@@ -36,6 +38,7 @@ class Outbox:
         self.refused: list[tuple[Row, str]] = []  # rows left out since this was last cleared, and why
         self.sealed_rows = 0
         self.tight = False  # whether little of the spool is left
+        self.links: Counter[tuple[str, str, str]] = Counter()  # rows of links taken, by kind of store, kind of link and action
         self.withheld = 0  # rows of sizes refused since this was last cleared
 
     @property
@@ -67,6 +70,9 @@ class Outbox:
             count = min(len(rows) - taken, self.room)
             if count == 0:
                 break
+            if table == _LINKS:
+                part = rows[taken : taken + count]
+                self.links.update((str(row["store_kind"]), str(row["link_kind"]), str(row["action"])) for row in part)
             self.state(table, rows[taken : taken + count])
             taken += count
         return taken

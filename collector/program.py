@@ -13,8 +13,9 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -30,8 +31,10 @@ from collector.settings import Settings
 from collector.source import Source, find_sources
 from collector.spool import LIMIT_BYTES, Spool
 from collector.store_recorder import StoreRecorder
+from collector.telling import Telling
 from collector.version_service import VersionService
 from collector.versions import Keeper
+from collector.watch.engine import Engine
 from collector.watch.probe import FANOTIFY, INOTIFY, SURVEY_ONLY, choose, require_mode
 from linktrail import __version__
 from linktrail.broker import Connection
@@ -39,9 +42,13 @@ from linktrail.clock import NANOSECONDS, Clock, Instant, SystemClock
 from linktrail.config.reload import Reload
 from linktrail.config.resolve import Configuration
 from linktrail.durable import FileSystem, LocalFileSystem
+from linktrail.durations import parse_duration
 from linktrail.errors import MissingExtraError, StateUnusableError
+from linktrail.late import load_late
 from linktrail.state import State, open_state
 from linktrail.stopping import until_signalled
+from linktrail.telemetry.board import STUCK_SECONDS, Board
+from linktrail.telemetry.table import COLLECTOR
 
 if TYPE_CHECKING:
     from collector.ship import Shipping
@@ -50,6 +57,7 @@ _log = logging.getLogger(__name__)
 STEP_SECONDS: Final = 0.5
 _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
+_LOOP: Final = "the recorder's loop"
 _TRIM_INTERVAL: Final = 30.0
 
 
@@ -58,6 +66,7 @@ class Options:
     """How to collect. ``once``: read the stores once and end. ``watch``: the wanted mode (``collector.watch.probe.MODES``).
 
     ``proc``: where mounts are read (``None``: as ``usual_proc`` says). ``kafka``: where to ship. ``reload``: what SIGHUP changes.
+    ``metrics``: where to serve metrics and health. ``broker_limit``, ``stuck_seconds``: when those say no.
     """
 
     cluster: str = ""
@@ -69,6 +78,9 @@ class Options:
     settings: Settings = field(default_factory=Settings)
     kafka: Connection | None = None
     reload: Reload | None = None
+    metrics: str | None = None
+    broker_limit: float = 300.0
+    stuck_seconds: float = STUCK_SECONDS
 
     @classmethod
     def of(
@@ -83,6 +95,8 @@ class Options:
         kafka: Connection | None = None,
         spool_limit: int = LIMIT_BYTES,
         reload: Reload | None = None,
+        metrics: str | None = None,
+        broker_limit: float = 300.0,
     ) -> Options:
         """Return the options that a command line states. Raises ``UsageError`` for a watch mode that there is not."""
         require_mode(watch)
@@ -97,6 +111,8 @@ class Options:
             kafka=kafka,
             spool_limit=spool_limit,
             reload=reload,
+            metrics=metrics,
+            broker_limit=broker_limit,
         )
 
 
@@ -141,6 +157,8 @@ def collect(
                 sources, state=state, options=options, clock=clock, spool=spool, ledger=ledger, machine=machine, shipping=shipping
             )
             try:
+                if options.metrics is not None:
+                    stack.enter_context(_serving(options.metrics, collector.board))
                 collector.run(stopping)
                 if shipping is not None and options.once:
                     shipping.wait_until(spool.next_offset, stopping)
@@ -162,6 +180,13 @@ def _ship(state: State, options: Options, *, clock: Clock, filesystem: FileSyste
     except ModuleNotFoundError as error:
         raise MissingExtraError(verb="collect --kafka", library=error.name, extra="kafka") from error
     return start_shipping(state.spool, options.kafka, clock=clock, filesystem=filesystem)
+
+
+def _serving(address: str, board: Board) -> AbstractContextManager[str]:
+    """Serve metrics meanwhile. Raises ``MissingExtraError`` and ``ListenError``."""
+    endpoint = load_late("linktrail.telemetry.endpoint", for_verb="collect --metrics", extra="metrics")
+    serving: AbstractContextManager[str] = endpoint.serving(address, board)
+    return serving
 
 
 class _Collector:
@@ -204,6 +229,20 @@ class _Collector:
             machine=machine,
             measurer=self._measurer,
         )
+        self.board = Board(COLLECTOR, stuck_seconds=options.stuck_seconds, now=lambda: clock.now().monotonic / NANOSECONDS)
+        self.board.beat(_LOOP)
+        if isinstance(self._watcher, Engine):
+            self.board.ask("the thread that drains the kernel's queue", partial(_seconds, self._watcher))
+        if shipping is not None:
+            self.board.ask("the shipper", partial(_seconds, shipping))
+        self._telling = Telling(
+            self.board,
+            self._recorder.stores,
+            watcher=self._watcher,
+            spool=spool,
+            outbox=self._recorder.outbox,
+            broker_limit=options.broker_limit,
+        )
         self._pace = Pace(settings.status_interval)
         self._trims = Pace(_TRIM_INTERVAL)
         if options.reload is not None:
@@ -226,6 +265,7 @@ class _Collector:
         for name in stated.intersection(("min_age", "quiet", "max_delay")):
             setattr(settings, name, getattr(self._options.settings, name))
         settings.require_sense()
+        self._telling.broker_limit = parse_duration(configuration.text("collect.broker_limit") or "", "collect.broker_limit")
         self._recorder.take_over(self._paced(settings))
 
     def run(self, stopping: threading.Event) -> None:
@@ -238,6 +278,7 @@ class _Collector:
             while not stopping.is_set() and not self._options.once:
                 if self._options.reload is not None:
                     self._options.reload.tend()
+                self.board.beat(_LOOP)
                 self._recorder.step(STEP_SECONDS)
                 now = self._clock.now()
                 if self._pace.due(now):
@@ -263,6 +304,8 @@ class _Collector:
     def _say(self, now: Instant, state: str) -> None:
         """Write the status file. Failing to is not worth stopping for: the live view then says that it is old."""
         recorder, spool = self._recorder, self._spool
+        if self._options.metrics is not None:
+            self._telling.tell(now, recorder.gaps, self._shipping)
         events = sum(store.events for store in recorder.stores)
         before, since = self._counted
         self._counted = (events, now)
@@ -293,6 +336,11 @@ class _Collector:
             write_status(self._state.path, status)
         except OSError as error:
             recorder.trouble = f"the status cannot be written: {error.strerror or error}"
+
+
+def _seconds(thread: Engine | Shipping) -> float | None:
+    """Return the last sign of life of a thread (monotonic seconds), ``None`` when it has ended."""
+    return None if thread.beat is None else thread.beat.monotonic / NANOSECONDS
 
 
 def _store_status(store: StoreRecorder, counts: Mapping[LinkKind, int]) -> StoreStatus:

@@ -12,6 +12,7 @@ changed meanwhile. A spool that cannot be trusted any more (a failed fsync) ends
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ class Recorder:
         self._checkpoints = Pace(settings.checkpoint_interval)
         self._remembered = -1  # up to which batch the last checkpoint knows
         self._turn = 0
+        self.gaps: Counter[str] = Counter()  # by cause, those that no store states
         self.trouble: str | None = None  # what does not work now, though nothing is lost
         self._written = self._last  # when rows were last written
         self._withheld_since: Instant | None = None
@@ -293,6 +295,7 @@ class Recorder:
         for row, why in self.outbox.refused:
             stamp = Stamp(interval_of(row), now, self._clock.boot_id, Origin.SURVEY, _text(row["store_kind"]), _text(row["store_root"]))
             statement = Statement("gap", cause="unrecordable", message=why, gap_id=f"unrecordable-{now.monotonic}")
+            self.gaps[statement.cause or ""] += 1
             self.outbox.state("coverage", [coverage_row(statement, stamp)])
         self.outbox.refused.clear()
 

@@ -7,6 +7,8 @@ heartbeat vouches for, or in a gap.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row
 from collector.source import Source
@@ -22,6 +24,7 @@ class Statements:
     def __init__(self, source: Source, *, clock: Clock, outbox: Outbox, watcher: Watcher, how: str) -> None:
         """State about ``source``; ``how`` says how it is watched and what that leaves uncovered."""
         self.gaps = 0
+        self.by_cause: Counter[str] = Counter()
         self._source = source
         self._clock = clock
         self._outbox = outbox
@@ -45,6 +48,7 @@ class Statements:
     def gap(self, cause: str, message: str, interval: Interval, now: Instant) -> None:
         """Say that in ``interval`` something may be missing, and why."""
         self.gaps += 1
+        self.by_cause[str(cause)] += 1
         name = f"{self._source.name}#{now.monotonic}-{self.gaps}"
         self._say(Statement("gap", cause=str(cause), message=message, gap_id=name), interval, now)
 

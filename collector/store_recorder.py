@@ -111,8 +111,8 @@ class StoreRecorder:
         self._previous: Instant | None = None
         self._parent: tuple[int, int] | None = None  # the directory that the root was last seen in
         self._dirty: tuple[int, int] | None = None  # first and last sign of change since the last reading, monotonic ns
-        self._losses: list[Loss] = []
-        self._dropped: set[str] = set()  # causes for which something that only events told was dropped
+        self.losses: list[Loss] = []  # since then no reading has told what was missed
+        self.dropped: set[str] = set()  # causes for which something that only events told was dropped
         self._plan: WatchPlan | None = None
         self._new_watches: list[WatchItem] = []
         self._not_before = 0
@@ -142,14 +142,14 @@ class StoreRecorder:
         self.events += 1
         self._evidence.saw(place, change.name, change.action, after, before)
         if meaning.link is not None and not self._lives.saw(meaning.link, change.action, after, before):
-            self._dropped.add("event-limit")
+            self.dropped.add("event-limit")
         if meaning.watch is not None:
             self._new_watches.append(meaning.watch)
         self._touch()
 
     def lose(self, loss: Loss) -> None:
         """Take in that events may be missing: the store is read again, and then a gap is stated."""
-        self._losses.append(loss)
+        self.losses.append(loss)
         self.inside.lose(loss)
         places = [place for path in loss.paths if (place := self.place(path)) is not None]
         self._evidence.lost(loss.before, places)
@@ -266,7 +266,7 @@ class StoreRecorder:
         left = self._evidence.close(reading)
         self._dirty = None
         if not complete:
-            self._dropped.add("spool-full")
+            self.dropped.add("spool-full")
             self._versions.fell_behind()
             self._evidence.lost(reading.finished)
             self._retry(reading.finished)
@@ -315,13 +315,13 @@ class StoreRecorder:
         if self.down is not None:
             gap("unreadable", self.down, since_wall(self.memory.vouched, finished), finished)
             self.down = None
-        over = [loss for loss in self._losses if loss.before.monotonic <= reading.started.monotonic]
+        over = [loss for loss in self.losses if loss.before.monotonic <= reading.started.monotonic]
         for loss in over:
             gap(loss.cause, loss.message, between(loss.after, finished), finished)
-        self._losses = [loss for loss in self._losses if loss not in over]
-        for cause in sorted(self._dropped):
+        self.losses = [loss for loss in self.losses if loss not in over]
+        for cause in sorted(self.dropped):
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
-        self._dropped.clear()
+        self.dropped.clear()
         self._state_unread(finished, all_of_it=False)
         limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, reading.started)
         self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
@@ -355,7 +355,7 @@ class StoreRecorder:
 
     def _vouch(self, now: Instant) -> None:
         """Vouch for all but the last moment, if nothing is waiting to be read or told."""
-        waiting = self._dirty is not None or self._losses or self._dropped or self.down is not None or self.inside.oldest is not None
+        waiting = self._dirty is not None or self.losses or self.dropped or self.down is not None or self.inside.oldest is not None
         if not waiting and self._previous is not None and self._tools.watcher.mode != Unwatched.mode:
             self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
 
@@ -365,7 +365,7 @@ class StoreRecorder:
             return
         if self.down is not None:
             self.statements.gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
-        for loss in self._losses:
+        for loss in self.losses:
             self.statements.gap(loss.cause, loss.message, between(loss.after, now), now)
         self.inside.stop(now)
         self._state_unread(now, all_of_it=True)

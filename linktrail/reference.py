@@ -14,6 +14,7 @@ from linktrail import errors
 from linktrail.codes import CODES
 from linktrail.config.pages import configuration_page, example_file
 from linktrail.schema import SCHEMA_VERSION, TABLES
+from linktrail.telemetry.table import metrics_page
 
 _CONTENTS = """
 ## What `--contents` compares
@@ -140,6 +141,7 @@ PAGES = {
     "findings.md": findings_page,
     "exit-codes.md": exit_codes_page,
     "configuration.md": configuration_page,
+    "metrics.md": metrics_page,
     "../deploy/linktrail.toml": example_file,
 }
 

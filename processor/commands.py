@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
+from linktrail.config.reload import Reload
+from linktrail.config.table import BY_KEY
 from linktrail.durations import parse_duration
 from linktrail.errors import MissingExtraError, UsageError
 from linktrail.logs import LogFormat, LogLevel, running
@@ -33,6 +36,7 @@ _ROWS, _MEGABYTES, _SECONDS = 100_000, 64, "2s"
 
 
 def process(
+    context: typer.Context,
     *,
     state: Annotated[
         Path | None, typer.Option("--state", metavar="DIR", envvar="LINKTRAIL_STATE", help="Where linktrail keeps its own files.")
@@ -66,6 +70,15 @@ def process(
     maintain: Maintain = False,
     maintain_every: MaintainEvery = None,
     keep: Keep = DEFAULT_KEEP,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="ADDRESS:PORT",
+            envvar="LINKTRAIL_PROCESS_METRICS",
+            help="Serve /metrics, /readyz and /livez there (docs/metrics.md).",
+        ),
+    ] = None,
     log_level: LogLevel = "info",
     log_format: LogFormat = "console",
 ) -> int:
@@ -76,6 +89,7 @@ def process(
               linktrail process --maintain --lake /srv/lake
     """
     from processor import program  # noqa: PLC0415 - --help must not wait for it
+    from processor.watching import LAG_LIMIT, Watching  # noqa: PLC0415 - likewise
 
     opened = open_state(state, [], lake)
     place = opened.lake
@@ -85,13 +99,15 @@ def process(
     connection = Connection.of(kafka, kafka_set or []) if kafka else None
     if connection is None and (group or partitions):
         raise UsageError(what="--group and --partitions belong to --kafka")
+    lag = os.environ.get(BY_KEY["process.lag_limit"].env)
+    watching = Watching(metrics or None, Reload.of(context, "process"), int(lag) if lag else LAG_LIMIT)
     with running("process", level=log_level, form=log_format), keeping(place, maintain_every, keep):
         if connection is not None:
-            return program.process_kafka(connection, _membership(group, partitions), place, policy=policy, drain=drain)
+            return program.process_kafka(connection, _membership(group, partitions), place, policy=policy, drain=drain, watching=watching)
         if drain:
             program.drain(opened, place)
             return 0
-        return program.process(opened, place, policy=policy)
+        return program.process(opened, place, policy=policy, watching=watching)
 
 
 def _policy(rows: int, megabytes: int, after: str) -> FlushPolicy:

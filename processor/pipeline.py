@@ -18,6 +18,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,6 +74,9 @@ class Processor:
         """``lake`` must have been opened for writing, and is for this processor alone."""
         self.totals = Counts()
         self.trouble: LinktrailError | None = None
+        self.commits = 0
+        self.failures: Counter[str] = Counter()  # rounds that are tried again, by class of error
+        self.tend: Callable[[], None] | None = None  # called before every round of ``run``
         self._feed = feed
         self._lake = lake
         self._clock = clock
@@ -92,6 +97,11 @@ class Processor:
     def position(self) -> int:
         """The sum of ``positions``; with one source, its position."""
         return sum(self.positions.values())
+
+    @property
+    def reading(self) -> bool:
+        """Whether the intakes were sought, and records are taken from them."""
+        return self._receivers is not None
 
     @property
     def waiting(self) -> int:
@@ -227,6 +237,7 @@ class Processor:
             receiver.pending = None
         for pending in waiting.values():
             self.totals.add(pending.counts)
+        self.commits += 1
         self._flushed_at = self._clock.now().monotonic
 
     def _acknowledge(self) -> None:
@@ -255,6 +266,8 @@ class Processor:
         """
         wait = self._policy.poll_seconds
         while not stop.is_set():
+            if self.tend is not None:
+                self.tend()
             try:
                 progress = self.run_once()
             except _PASSING as error:
@@ -280,6 +293,7 @@ class Processor:
             raise self.held
 
     def _say(self, error: LinktrailError) -> None:
+        self.failures[type(error).__name__] += 1
         if type(error) is not type(self.trouble):
             _log.warning("%s %s", error.message, error.advice)
         self.trouble = error

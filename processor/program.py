@@ -20,6 +20,8 @@ from linktrail.stopping import until_signalled
 from processor.lake import Lake
 from processor.pipeline import FlushPolicy, Processor, Progress
 from processor.spool_intake import SpoolIntake
+from processor.telling import LOOP
+from processor.watching import Watching
 
 if TYPE_CHECKING:
     from linktrail.broker import Connection
@@ -36,15 +38,21 @@ def process(
     filesystem: FileSystem | None = None,
     stop: threading.Event | None = None,
     policy: FlushPolicy | None = None,
+    watching: Watching | None = None,
 ) -> int:
     """Commit batches of ``state``'s spool to ``lake`` until stopped; return the exit code. Raises ``SpoolError`` and ``LakeError``."""
     clock, filesystem = clock or SystemClock(), filesystem or LocalFileSystem()
-    with until_signalled(stop or threading.Event()) as stopping:
+    watching = watching or Watching()
+    with until_signalled(stop or threading.Event()) as stopping, watching.board(clock) as board:
         opened = Lake.open_for_writing(lake.absolute(), filesystem=filesystem)
         while not _has_spool(state.spool, filesystem) and not stopping.wait(_LOOK_SECONDS):
-            pass
+            board.beat(LOOP)
+            board.put_up({}, ("no collector has made a spool yet",))
         if _has_spool(state.spool, filesystem):
-            Processor(SpoolIntake(state.spool, filesystem=filesystem), opened, clock=clock, policy=policy).run(stopping)
+            feed = SpoolIntake(state.spool, filesystem=filesystem)
+            processor = Processor(feed, opened, clock=clock, policy=policy)
+            watching.attach(board, processor, feed, clock)
+            processor.run(stopping)
     return 0
 
 
@@ -56,6 +64,7 @@ def process_kafka(
     policy: FlushPolicy | None = None,
     drain: bool = False,
     stop: threading.Event | None = None,
+    watching: Watching | None = None,
 ) -> int:
     """Commit batches of Kafka to ``lake`` until stopped, or (``drain``) those that are there now; return the exit code.
 
@@ -67,7 +76,8 @@ def process_kafka(
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # the library says every failed try; the processor says the outage once
     connection.options()  # a wrong secret file is told at the start
     clock = SystemClock()
-    with until_signalled(stop or threading.Event()) as stopping:
+    watching = watching or Watching()
+    with until_signalled(stop or threading.Event()) as stopping, watching.board(clock) as board:
         opened = Lake.open_for_writing(lake.absolute(), filesystem=LocalFileSystem())
         feed = KafkaFeed(connection, membership, clock=clock)
         try:
@@ -77,6 +87,7 @@ def process_kafka(
                 if processor.held:
                     raise processor.held
             else:
+                watching.attach(board, processor, feed, clock)
                 processor.run(stopping)
         finally:
             feed.close()

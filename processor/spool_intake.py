@@ -67,6 +67,10 @@ class SpoolIntake:
         """List the directory again."""
         return not self._waiting and not self._wanted()
 
+    def lag(self) -> int:
+        """Return how many batches wait that were not taken. Raises ``SpoolError``."""
+        return len(self._wanted())
+
     # --- as an intake ---------------------------------------------------------------------------------------------
 
     @property

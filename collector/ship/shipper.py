@@ -26,7 +26,7 @@ from collector.spool_directory import Identity, failed
 from collector.spool_reader import SpoolReader
 from linktrail import batch
 from linktrail.broker import Connection, record_headers, record_key
-from linktrail.clock import Clock
+from linktrail.clock import Clock, Instant
 from linktrail.durable import FileSystem
 from linktrail.errors import BatchError, BrokerError, LinktrailError, SpoolError
 
@@ -63,6 +63,7 @@ class Shipper:
     def __init__(self, path: Path, connection: Connection, *, clock: Clock, filesystem: FileSystem, window: Window | None = None) -> None:
         """Ship the spool at ``path``; nothing is opened yet."""
         self.status = ShipperStatus()
+        self.beat = clock.now()  # the last sign of life
         self._reader = SpoolReader(path, filesystem=filesystem)
         self._connection = connection
         self._clock = clock
@@ -74,6 +75,7 @@ class Shipper:
         """Ship until ``stop`` is set. Every failure is waited out and told in ``status``; nothing is raised but defects."""
         pause = _FIRST_PAUSE
         while not stop.is_set():
+            self.beat = self._clock.now()
             before = self.status.acknowledged
             try:
                 self._ship(stop)
@@ -108,6 +110,7 @@ class Shipper:
             waiting: deque[int] = deque()
             position = self._reader.acknowledged()
             while not stop.is_set():
+                self.beat = self._clock.now()
                 if not waiting:
                     waiting.extend(self._look(identity, position))
                 while waiting and self._send(pipe, identity, waiting[0]):
@@ -224,6 +227,11 @@ class Shipping:
         if not self._thread.is_alive():
             self._shipper.status.ready = False
         return self._shipper.status
+
+    @property
+    def beat(self) -> Instant | None:
+        """The last sign of life of its thread; ``None`` once that has ended."""
+        return self._shipper.beat if self._thread.is_alive() else None
 
     def wait_until(self, offset: int, stop: threading.Event) -> None:
         """Wait until every batch below ``offset`` is acknowledged, or ``stop`` is set, or the shipper has ended."""

@@ -143,6 +143,7 @@ class DrainEmitter(EventEmitter):
         super().__init__(event_queue, watch, timeout=timeout, event_filter=event_filter)
         self.failure: BaseException | None = None
         self.sure = watermark.after
+        self.beat: Instant = clock.now()  # the last sign of life
         self._source = source
         self._backlog = backlog
         self._clock = clock
@@ -181,7 +182,7 @@ class DrainEmitter(EventEmitter):
     def queue_events(self, timeout: float) -> None:
         """Wait for the queue, measure it, read what was measured, pass it on."""
         self._poll.poll(timeout * 1000)
-        now = self._clock.now()
+        self.beat = now = self._clock.now()
         self.sure = self._watermark.after  # whatever happened before has been passed on
         for loss in self._pulse.beat(now):
             self.queue_event(Mishap(self.watch.path, loss))
@@ -233,6 +234,11 @@ class DrainObserver(BaseObserver):
     def sure(self) -> Instant:
         """Until when every change is known to have been read and passed on."""
         return self._drain.sure
+
+    @property
+    def beat(self) -> Instant:
+        """The last sign of life of the draining thread."""
+        return self._drain.beat
 
     def run(self) -> None:
         """Dispatch until stopped; keep what ends it."""

@@ -76,6 +76,11 @@ class Engine(ABC):
         """The planned directories that are not watched although they should be."""
         return self._standing.paths()
 
+    @property
+    def beat(self) -> Instant | None:
+        """The last sign of life of the thread that drains the queue; ``None`` while there is none."""
+        return None if self._observer is None else self._observer.beat
+
     def start(self) -> None:
         """Begin to drain. Raises ``WatchError`` where no thread can be started."""
         if self._observer is None:

@@ -20,7 +20,7 @@ from tests.stores import unpack
 
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 TARGETS = ("collector", "processor")
-EXTRAS = {"collector": ["kafka"], "processor": ["all"]}
+EXTRAS = {"collector": ["kafka", "metrics"], "processor": ["all"]}
 NOT_FOR_A_COLLECTOR = {"deltalake", "duckdb", "jinja2", "matplotlib", "numpy", "starlette", "uvicorn", "prompt-toolkit"}
 LARGEST_MIB = {"collector": 190, "processor": 650}
 
