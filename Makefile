@@ -10,7 +10,7 @@ ROOTS ?=
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint format docs lock manifests bench clean
+.PHONY: help run demo test lint format docs lock manifests dashboard bench clean
 
 help:
 	@echo "make run    record this machine's container stores (ROOTS=... names them)"
@@ -67,6 +67,9 @@ lock: $(DEV_STAMP)
 # deploy/kustomize from the Helm chart (builds helm with Go the first time).
 manifests: $(DEV_STAMP)
 	$(BIN)/python -m deploy.manifests "$$($(BIN)/python -m tests.deploy.tools)"
+
+dashboard: $(DEV_STAMP)
+	$(BIN)/python -m deploy.grafana.dashboard
 
 bench: $(DEV_STAMP)
 	$(BIN)/python -m tests.benchmarks $(BENCH)

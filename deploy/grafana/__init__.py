@@ -1,0 +1,3 @@
+"""The dashboard, as code."""
+
+from __future__ import annotations
