@@ -73,9 +73,8 @@ def main(cycles: int) -> int:
         with open_lake(state / "lake") as engine:
             rows = engine.rows("SELECT count(*) AS n FROM links")[0]["n"]
         linktrail("process", "--state", state, "--maintain")
-        print(
-            f"baseline of {LAYERS} layers: {baseline} bytes in the spool; lake: {rows} links, {lake} bytes, {size(state / 'lake')} with upkeep"
-        )
+        print(f"baseline of {LAYERS} layers: {baseline} bytes in the spool")
+        print(f"lake: {rows} links, {lake} bytes, {size(state / 'lake')} after upkeep")
     return 0
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
@@ -25,6 +27,7 @@ from tests.deploy.guarded import PASSWORDS, GuardedNode, start
 from tests.deploy.places import DEPLOY, ROOT, documents
 from tests.deploy.sandbox import Sandbox, of_pod
 from tests.deploy.test_units import settings
+from tests.kafka.broker import free_port
 from tests.kafka.conftest import need_kafka
 from tests.needs import need
 from tests.recorder.playground import Playground, layer_id
@@ -82,7 +85,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, helm: str) -> Iterator[Fleet
     where = tmp_path_factory.mktemp("guarded")
     node = start(where)
     try:
-        values = ("engine=crio", "kafka.auth=scram", "strimzi.enabled=true", f"kafka.brokers=127.0.0.1:{node.ports['SASL']}")
+        values = (
+            *("engine=crio", "kafka.auth=scram", "strimzi.enabled=true", f"kafka.brokers=127.0.0.1:{node.ports['SASL']}"),
+            *("metrics.address=127.0.0.1", f"metrics.ports.collector={free_port()}", f"metrics.ports.processor={free_port()}"),
+        )
         manifests = documents("".join(template(helm, *values).values()))
         words = [sys.executable, "-m", "linktrail", "topics", "apply", "--kafka", node.address, "--replication", "1"]
         subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
@@ -102,6 +108,21 @@ def wait_for_layer(lake: Path, layer: str, log: Callable[[], str]) -> None:
                 return
         assert time.monotonic() < deadline, log()
         time.sleep(0.3)
+
+
+def probe(pod: dict[str, Any], log: Callable[[], str]) -> None:
+    """Ask what the probes of the pod's container ask, until each says yes; /metrics answers on the same port."""
+    [container] = pod["containers"]
+    [port] = container["ports"]
+    paths = [container[name]["httpGet"]["path"] for name in ("readinessProbe", "livenessProbe")]
+    deadline = time.monotonic() + _PATIENCE
+    for path in [*paths, "/metrics"]:
+        while True:
+            with contextlib.suppress(HTTPError), urlopen(f"http://127.0.0.1:{port['containerPort']}{path}", timeout=10) as answer:
+                assert path != "/metrics" or b"linktrail_build_info" in answer.read()
+                break
+            assert time.monotonic() < deadline, f"{path}: {log()}"
+            time.sleep(0.3)
 
 
 def prove(sandbox: Sandbox, capabilities: str, *, writable: list[str], read_only: list[str]) -> None:
@@ -139,6 +160,8 @@ def test_as_the_chart_says(tmp_path: Path, fleet: Fleet) -> None:
         wait_for_layer(tmp_path / "lake", layer_id(2), told)
         store.add_layer(7, parent=2)
         wait_for_layer(tmp_path / "lake", layer_id(7), told)
+        for kind in ("DaemonSet", "Deployment"):
+            probe(fleet.pod(kind), told)
     with open_lake(tmp_path / "lake") as engine:
         assert engine.rows("SELECT DISTINCT node, cluster, store_root FROM links") == [
             {"node": "worker-1", "cluster": "default", "store_root": "/var/lib/containers/storage"}

@@ -22,7 +22,6 @@ VARIANTS = {
     "as it is": (),
     "everything": (
         "engine=crio",
-        "metrics.enabled=true",
         "strimzi.enabled=true",
         "collector.watch=fanotify",
         "collector.openFiles=true",
@@ -34,7 +33,13 @@ VARIANTS = {
         "kafka.auth=scram",
         "kafka.peers[0].podSelector.matchLabels.app=kafka",
     ),
-    "without credentials": ("kafka.auth=none", "networkPolicy.enabled=false", "processor.enabled=false", "roots={/data/containerd}"),
+    "without credentials": (
+        "kafka.auth=none",
+        "metrics.enabled=false",
+        "networkPolicy.enabled=false",
+        "processor.enabled=false",
+        "roots={/data/containerd}",
+    ),
 }
 
 
@@ -182,13 +187,15 @@ def test_every_command_is_one_that_linktrail_takes(helm: str, variant: str) -> N
 
 
 def test_the_network_is_kafka_and_names_alone(helm: str) -> None:
-    """Out: port 53 and the brokers'; in: nobody unless metrics are served, and then who scrapes."""
+    """Out: port 53 and the brokers'; in: who scrapes."""
     for variant in ("as it is", "everything"):
         for policy in (one for one in rendered(helm, variant) if one["kind"] == "NetworkPolicy"):
             ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
             is_store = variant == "everything" and policy["metadata"]["name"].endswith("processor")
             assert ports == {53, 9093} | ({443} if is_store else set())
-            assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == ([9477] if variant == "everything" else [])
+            assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == [
+                9478 if policy["metadata"]["name"].endswith("processor") else 9477
+            ]
 
 
 def test_strimzi_topics_are_those_declared(helm: str) -> None:

@@ -61,7 +61,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{- define "linktrail.metricsPort" -}}
 {{- if .root.Values.metrics.enabled }}
-ports: [{name: metrics, containerPort: {{ .root.Values.metrics.port }}, protocol: TCP}]
+ports: [{name: metrics, containerPort: {{ index .root.Values.metrics.ports .component }}, protocol: TCP}]
 # False while the record is not complete, or nothing is committed: what to do is in docs/runbooks.
 readinessProbe:
   httpGet: {path: /readyz, port: metrics}
