@@ -20,10 +20,16 @@ from linktrail.errors import NoStoreFoundError
 from linktrail.logs import LogFormat, LogLevel, running
 from linktrail.sizes import parse_size
 
-Roots = Annotated[list[Path] | None, typer.Argument(metavar="[ROOT]...", help="Storage roots (graphroot); found when none is named.")]
+# ``readable=False``: access(2) asks as the real user, who may not read what his CAP_DAC_READ_SEARCH lets him; opening a store asks rightly
+Roots = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[ROOT]...", readable=False, help="Storage roots (graphroot); found when none is named."),
+]
 RecordedRoots = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[ROOT]...", envvar="LINKTRAIL_ROOTS", help="Storage roots (graphroot); found when none is named."),
+    typer.Argument(
+        metavar="[ROOT]...", readable=False, envvar="LINKTRAIL_ROOTS", help="Storage roots (graphroot); found when none is named."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 MinimumAge = Annotated[

@@ -34,6 +34,10 @@ _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINV
 _TRIES: Final = 3
 
 
+class AbsentError(Exception):
+    """The contents of a layer are not there: the layer was removed, or the whole store is away; the survey will say which."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """The contents of one layer: where they lie, relative to the store root, whose they are."""
@@ -89,7 +93,7 @@ def told(timed: Timed) -> list[Timed]:
 def read(root: Path, place: Place, names: Iterable[str]) -> dict[str, Link]:
     """Return the slots of those ``names`` (paths inside the layer) that are there now.
 
-    Raises ``OSError`` where a directory cannot be read, and ``StoreError`` where the root cannot be opened.
+    Raises ``AbsentError``, ``OSError`` where a directory cannot be read, and ``StoreError`` where the root cannot be opened.
     """
     found: dict[str, Link] = {}
     by_directory: dict[str, list[str]] = {}
@@ -98,7 +102,7 @@ def read(root: Path, place: Place, names: Iterable[str]) -> dict[str, Link]:
     with open_root(root) as top:
         contents = _opened(top, place.contents)
         if contents is None:
-            return found
+            raise AbsentError(place.contents)
         with contents:
             for directory, inside in by_directory.items():
                 opened = _opened(contents, directory)
@@ -124,7 +128,7 @@ def walk(root: Path, place: Place, below: str) -> Iterator[tuple[int, list[str]]
         with open_root(root) as top:
             contents = _opened(top, place.contents)
             if contents is None:
-                return
+                raise AbsentError(place.contents)
             with contents:
                 opened = _opened(contents, here)
                 if opened is None or opened.facts.st_dev != contents.facts.st_dev:

@@ -16,6 +16,7 @@ nobody looks after them any more.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from collector.brackets import Bounds, Reading, between, since_wall
 from collector.differ import Action, LinkChange
 from collector.graph import LAYER_HOME
 from collector.inside.layer import LayerEvents
-from collector.inside.names import Place, read, walk
+from collector.inside.names import AbsentError, Place, read, walk
 from collector.ledger import StoreMemory
 from collector.links import Link, LinkKey, LinkKind, LinkState, StoreKind, Survey, removed
 from collector.lives import Timed, in_order
@@ -43,6 +44,7 @@ LINK_LIMIT: Final = 100_000
 _SLICE_ENTRIES: Final = 2_000
 _SPACING_NS: Final = NANOSECONDS // 50
 _RETRY_NS: Final = NANOSECONDS
+_ABSENT_NS: Final = NANOSECONDS // 5
 _LAST_LOOKS: Final = 50
 _CONTENTS: Final = {
     StoreKind.CONTAINERS_STORAGE: "diff",
@@ -71,6 +73,7 @@ class _Scan:
     below: str
     steps: Iterator[tuple[int, list[str]]]
     links: list[str] = field(default_factory=list)
+    done: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class InsideLayers:
         self._gaps: list[_Gap] = []
         self._scan: _Scan | None = None
         self._not_before = 0
+        self._rest_until = 0
         self._scan_not_before = 0
         if memory.vouched is not None:
             self._gaps.append(_Gap("restart", "linktrail was not running", None, memory.vouched))
@@ -163,14 +167,16 @@ class InsideLayers:
         self._begun = True
         kinds = (LinkKind.CONTAINER_LAYER, LinkKind.LAYER_DIRECTORY, LinkKind.LAYER_RECORD)
         shape = frozenset((link.key, link.target, link.state) for link in survey.of_kind(*kinds))
-        if (shape == self._shape and not self._early) or survey.problems:
+        if shape == self._shape and not self._early:
             return
-        self._shape = shape
+        whole = not survey.problems  # else what is not in it may be there all the same
+        self._shape = shape if whole else frozenset()
         found = targets(survey)
         ours = {f"{path}/{_CONTENTS[self._kind]}": target for path, target in found.items() if path.startswith(self._home)}
         self._ignored = frozenset(contents for contents, target in ours.items() if target.role == "image")
         self._given_up = {contents: since for contents, since in self._given_up.items() if contents in ours}
-        self._end([contents for contents in self.layers if contents not in ours], reading, take)
+        if whole:
+            self._end([contents for contents in self.layers if contents not in ours], reading, take)
         writable = {contents: target for contents, target in ours.items() if target.role == "container"}
         new = [Place(contents, target.subject, target.owner) for contents, target in writable.items() if self._is_new(contents)]
         made = _directories(self._memory.since) if new else {}
@@ -178,6 +184,8 @@ class InsideLayers:
             self._begin(place, made.get(place.contents.rpartition("/")[0]))
         self._early = {contents: early for contents, early in self._early.items() if contents in ours and contents not in self._ignored}
         self._take_over()
+        if not whole:
+            return
         lost = [link for link in self._memory.inside.values() if _contents(link) not in {*self.layers, *self._given_up}]
         self._remove(lost, reading, take)
 
@@ -266,11 +274,19 @@ class InsideLayers:
         now = self._clock.now()
         if self.complete and self._gaps:
             self._state(now)
-        self._not_before = now.monotonic + max(_SPACING_NS, round((now.monotonic - started.monotonic) * (1 / self._duty - 1)))
+        rest = max(_SPACING_NS, round((now.monotonic - started.monotonic) * (1 / self._duty - 1)))
+        self._not_before = max(self._rest_until, now.monotonic + rest)
 
     def _read(self, root: Path, waiting: list[LayerEvents], drain: Callable[[], bool], take: Take) -> None:
         started = self._clock.now()
-        found = [(layer, names := layer.wanted(), read(root, layer.place, names)) for layer in waiting]
+        found = []
+        for layer in waiting:
+            names = layer.wanted()
+            with contextlib.suppress(AbsentError):  # it waits until the survey has said whether the layer is gone
+                found.append((layer, names, read(root, layer.place, names)))
+        if not found:
+            self._rest_until = started.monotonic + _ABSENT_NS
+            return
         reading = Reading(started, self._clock.now())
         certain = drain()
         for layer, names, standing in found:
@@ -299,15 +315,23 @@ class InsideLayers:
             self._scan = _Scan(layer, below, walk(root, layer.place, below))
         scan, entries = self._scan, 0
         started = self._clock.now()
-        for count, links in scan.steps:
-            entries += count
-            scan.links += links
-            if len(scan.links) > LINK_LIMIT:
-                self._give_up(scan.layer, self._clock.now())
-                return
-            if entries >= _SLICE_ENTRIES:
-                break
-        else:
+        try:
+            for count, links in scan.steps:
+                entries += count
+                scan.links += links
+                if len(scan.links) > LINK_LIMIT:
+                    self._give_up(scan.layer, started)
+                    return
+                if entries >= _SLICE_ENTRIES:
+                    break
+            else:
+                scan.done = True
+        except AbsentError:  # the survey will say whether the layer is gone
+            self._scan = None
+            scan.layer.scans[scan.below] = None
+            self._scan_not_before = started.monotonic + _ABSENT_NS
+            return
+        if scan.done:
             self._scan = None
             scan.layer.found(scan.below, scan.links)
             if not scan.layer.waiting and not scan.layer.scans:
