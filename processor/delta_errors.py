@@ -16,6 +16,7 @@ from processor.location import address, is_remote
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FULL_TEXT: Final = re.compile(r"No space left on device|Disk quota exceeded|\(os error (28|122)\)")
+_TRIMMED_TEXT: Final = re.compile(r"[Nn]ot found: \S*_delta_log/")
 _STORE_TEXT: Final = re.compile(r"Generic \w+ error|Error performing|error sending request|timed out")
 _COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")
 _BACKTRACE: Final = re.compile(r"\n\s+0: ")
@@ -33,9 +34,9 @@ def lake_errors(path: Path, doing: str, source: str = "") -> Iterator[None]:
         text = first_lines(error)
         if _FULL_TEXT.search(text):
             raise LakeFullError(path=path, what=doing) from error
-        if isinstance(error, deltalake.exceptions.CommitFailedError):
+        if isinstance(error, deltalake.exceptions.CommitFailedError) or _TRIMMED_TEXT.search(text):
             # "Concurrent transaction failed": the same source. "Metadata changed": another processor upgraded the table. "Deleted data
-            # this operation read": retention let days go. All of them: read again.
+            # this operation read": retention let days go. Entries not found: others committed hundreds of times since. All: read again.
             raise FencedError(path=path, source=source or doing) from error
         raise _other(path, f"{doing} failed ({text})", of_store=_STORE_TEXT.search(text) is not None) from error
     except OSError as error:

@@ -2,8 +2,14 @@
 
 deltalake writes log entries by rename, so kill -9 never shows half an entry; but it calls fsync nowhere. So the committer makes every
 entry it saw or wrote durable before anything is acknowledged on its strength (``sync_entries``), and writes checkpoints itself, in
-the order checkpoint, fsync, removal of old entries (``checkpoint``). What power loss can then still damage was acknowledged to nobody:
-entries at the end of the log, or a checkpoint, empty or cut. ``repair`` sets such files aside, with all their bytes, under ``_torn/``.
+the order checkpoint, fsync, removal of old entries (``sync_checkpoint``, ``trim_log``). What power loss can then still damage was
+acknowledged to nobody: entries at the end of the log, or a checkpoint, empty or cut. ``repair`` sets such files aside, with all their
+bytes, under ``_torn/``.
+
+Checkpoints are frequent, and the log is kept short by count, not by age: what deltalake does for a commit grows by a third of a
+millisecond of CPU time with every entry since the checkpoint that the handle was opened from, and by the listing of the log. Measured
+with 160 entries since, a commit took 53 ms; just after a checkpoint, 5 ms; opening a handle there took 6 ms. Whoever holds a handle must
+bring it up to date before its entries are gone (``processor.lake_table``).
 
 References:
     Delta transaction log protocol (github.com/delta-io/delta, PROTOCOL.md): "Delta Log Entries", "Checkpoints", "Last Checkpoint File".
@@ -22,7 +28,8 @@ import pyarrow.parquet as pq
 from linktrail.durable import FileSystem
 
 LOG: Final = "_delta_log"
-CHECKPOINT_EVERY: Final = 100
+CHECKPOINT_EVERY: Final = 25
+KEPT_ENTRIES: Final = 300  # below the newest checkpoint: what handles that were brought up to date within half a minute still read
 _TORN: Final = "_torn"
 _ENTRY: Final = re.compile(r"(\d{20})\.json")
 _CHECKPOINT: Final = re.compile(r"(\d{20})\.checkpoint\.parquet")
@@ -76,6 +83,15 @@ def sync_checkpoint(filesystem: FileSystem, table: Path, version: int) -> None:
     filesystem.sync_file(log / f"{version:020d}.checkpoint.parquet")
     filesystem.sync_file(log / _LAST_CHECKPOINT)
     filesystem.sync_directory(log)
+
+
+def trim_log(filesystem: FileSystem, table: Path, checkpoint: int) -> None:
+    """Remove entries and checkpoints that lie ``KEPT_ENTRIES`` below ``checkpoint``, which must be durable; raises ``OSError``."""
+    log = table / LOG
+    for name in filesystem.names(log):
+        match = _ENTRY.fullmatch(name) or _CHECKPOINT.fullmatch(name)
+        if match and int(match.group(1)) < checkpoint - KEPT_ENTRIES:
+            filesystem.unlink(log / name)
 
 
 def repair(filesystem: FileSystem, table: Path) -> list[str]:

@@ -41,7 +41,7 @@ VERSION_KEY: Final = "linktrail.schema_version"
 LOCK: Final = ".lock"
 _CONFIGURATION: Final = {
     VERSION_KEY: str(SCHEMA_VERSION),
-    "delta.logRetentionDuration": "interval 6 hours",  # nothing here reads old versions
+    "delta.logRetentionDuration": "interval 6 hours",  # for other writers; linktrail itself goes by count (processor.delta_log)
     "delta.deletedFileRetentionDuration": "interval 2 days",
 }
 

@@ -9,7 +9,10 @@ Order of a commit: files and their directories are fsynced, then the log entry i
 last one seen here is fsynced. Only then may anything be acknowledged.
 
 Upkeep (``processor.upkeep``) replaces files by others with ``rewrite``, whose app transaction ``maintenance`` makes it refuse what another
-maintainer changed since this handle was loaded. deltalake alone would let two such commits double every row.
+maintainer changed since the files were listed. deltalake alone would let two such commits double every row.
+
+A handle reads log entries again when it is asked, and others let old entries go (``trim_log``). So one that was not brought up to date for
+``FRESH_SECONDS`` is, before it commits; positions are compared after that. One that still comes too late is ``FencedError`` too.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field
 from deltalake.transaction import AddAction, RemoveAction
 
@@ -32,7 +36,7 @@ from linktrail.batch import day_of
 from linktrail.durable import FileSystem
 from linktrail.errors import FencedError, LakeError, LakeFullError
 from processor.delta_errors import lake_errors
-from processor.delta_log import CHECKPOINT_EVERY, last_checkpoint, sync_checkpoint, sync_entries, sync_log
+from processor.delta_log import CHECKPOINT_EVERY, last_checkpoint, sync_checkpoint, sync_entries, sync_log, trim_log
 from processor.derived import definition_of
 from processor.files import CARRIED_DAY, DataFile, remove_files, write_files
 from processor.location import address, is_remote, storage_options
@@ -41,6 +45,7 @@ from processor.object_store import parquet_source
 _log = logging.getLogger(__name__)
 MAINTENANCE: Final = "maintenance"
 LONGEST_WRITE: Final = 3600.0
+FRESH_SECONDS: Final = 30.0
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -65,12 +70,29 @@ class LakeTable:
         self._filesystem = filesystem
         self._known_days: set[date] = set()
         self._checkpoint = -1
+        self._maintained: int | None = None
         self.reload()
 
     def reload(self) -> None:
         """Load the newest state into a new handle; raises ``LakeError``."""
         with lake_errors(self.path, "opening the table"):
-            self._handle = DeltaTable(address(self.path), storage_options=storage_options(self.path))
+            self._handle = self._opened()
+        self._seen = _awake_or_not()
+
+    def _opened(self) -> DeltaTable:
+        return DeltaTable(address(self.path), storage_options=storage_options(self.path))
+
+    def refresh(self) -> None:
+        """Bring the handle up to what was committed since, and make all that it then sees durable. Raises ``LakeError``."""
+        before = self.version
+        with lake_errors(self.path, "making a commit durable"):
+            self._handle.update_incremental()
+            sync_entries(self._filesystem, self.path, before + 1, self.version)
+        self._seen = _awake_or_not()
+
+    def _freshen(self) -> None:
+        if not 0 <= _awake_or_not() - self._seen < FRESH_SECONDS:
+            self.refresh()
 
     def resume(self) -> None:
         """Load the newest state and make it durable: who committed it may have been killed before doing so. Raises ``LakeError``."""
@@ -95,8 +117,12 @@ class LakeTable:
         return [field.name for field in self._handle.schema().fields]
 
     def transaction_version(self, source: str) -> int | None:
-        """Return the next offset of ``source`` that this table needs; ``None`` when it has nothing from there yet."""
-        return self._handle.transaction_version(source)
+        """Return the next offset of ``source`` that this table needs; ``None`` when it has nothing from there yet.
+
+        Raises ``FencedError`` when the handle is so old that its part of the log is gone.
+        """
+        with lake_errors(self.path, "reading a position", source):
+            return self._handle.transaction_version(source)
 
     # --- committing -----------------------------------------------------------------------------------------------
 
@@ -107,23 +133,32 @@ class LakeTable:
         ``LakeFullError`` (nothing is committed), and ``LakeError``, after which only a new handle shows what was committed.
         """
         sources = ", ".join(positions)
+        self._freshen()
         self._require(expected, sources)
         if any(next_offset < (expected.get(source) or 0) for source, next_offset in positions.items()):
             raise LakeError(path=self.path, what=f"a commit would set {sources} back")  # the library would accept it
-        self._replace([], [] if rows is None else [rows], positions, data_change=True)
-        self._require(positions, sources)
+        self._replace([], [] if rows is None else [rows], positions, expected, data_change=True)
 
     def rewrite(self, removed: Sequence[LiveFile], parts: Iterable[pa.Table], *, data_change: bool, stem: str = "part") -> int:
         """Put ``parts`` in the place of the files ``removed``, durably; return how many files were written.
 
-        ``removed`` must come from ``live_files`` of this very state of the handle. ``data_change`` says whether rows are other than before.
-        Raises ``FencedError`` when another maintainer was faster (nothing is changed then), ``LakeFullError``, ``LakeError``.
+        ``removed`` must come from the last ``live_files``. ``data_change`` says whether rows are other than before.
+        Raises ``FencedError`` when another maintainer was faster, ``LakeFullError``, ``LakeError``.
         """
-        number = (self.transaction_version(MAINTENANCE) or 0) + 1
-        return self._replace(removed, parts, {MAINTENANCE: number}, data_change=data_change, stem=stem)
+        listed, number = self._maintained, (self._maintained or 0) + 1
+        count = self._replace(removed, parts, {MAINTENANCE: number}, {MAINTENANCE: listed}, data_change=data_change, stem=stem)
+        self._maintained = number
+        return count
 
     def _replace(
-        self, removed: Sequence[LiveFile], parts: Iterable[pa.Table], positions: Mapping[str, int], *, data_change: bool, stem: str = "part"
+        self,
+        removed: Sequence[LiveFile],
+        parts: Iterable[pa.Table],
+        positions: Mapping[str, int],
+        expected: Mapping[str, int | None],
+        *,
+        data_change: bool,
+        stem: str = "part",
     ) -> int:
         files: list[DataFile] = []
         started = time.time()
@@ -132,6 +167,8 @@ class LakeTable:
                 for rows in parts:
                     files += write_files(self._filesystem, self.path, self.name, rows, known_days=self._known_days, stem=stem)
             self._require_quick(started, positions)
+            self._freshen()
+            self._require(expected, ", ".join(positions))
         except BaseException:
             remove_files(self._filesystem, self.path, files)
             raise
@@ -142,14 +179,21 @@ class LakeTable:
         try:
             with lake_errors(self.path, "writing a log entry", ", ".join(positions)):
                 self._commit_actions(actions, positions)
-        except (FencedError, LakeFullError):
-            if not is_remote(
-                self.path
-            ):  # where it is certain that nothing was committed; a store may have lost the answer to a put that it did
+        except (FencedError, LakeFullError) as error:
+            if self._is_refused(error):
                 remove_files(self._filesystem, self.path, files)
             raise
-        self._settle()
+        self.refresh()  # the handle does not do so itself
+        self._require(positions, ", ".join(positions))
+        self.fold_log(CHECKPOINT_EVERY)
         return len(files)
+
+    def _is_refused(self, error: FencedError | LakeFullError) -> bool:
+        """Tell whether it is certain that nothing was committed.
+
+        A store may have lost the answer to a put that it did; log entries that are not found may have been missed after the commit.
+        """
+        return not is_remote(self.path) and (isinstance(error, LakeFullError) or isinstance(error.__cause__, CommitFailedError))
 
     def _require_quick(self, started: float, positions: Mapping[str, int]) -> None:
         """Give up where the machine slept meanwhile, perhaps for days: vacuum may have taken the files written before for garbage."""
@@ -170,27 +214,22 @@ class LakeTable:
             post_commithook_properties=_NO_HOOKS,
         )
 
-    def _settle(self) -> None:
-        """Bring the handle up to what was committed (it does not do so itself), and make all that it then sees durable."""
-        before = self.version
-        with lake_errors(self.path, "making a commit durable"):
-            self._handle.update_incremental()
-            sync_entries(self._filesystem, self.path, before + 1, self.version)
-        self.fold_log(CHECKPOINT_EVERY)
-
     def fold_log(self, least: int) -> None:
-        """Write a checkpoint where ``least`` or more entries came since the last one: a table opens as fast as its log is short."""
+        """Write a checkpoint where ``least`` or more entries came since the last one: a table is as fast as its log is short."""
         if self.version - self._checkpoint >= least:
             self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
-        """Fold the log into a checkpoint and let old entries go. Every commit stands without it, so a failure is only said."""
+        """Fold the log into a checkpoint and go on from there. Every commit stands without it, so a failure is only said."""
         try:
             with lake_errors(self.path, "writing a checkpoint"):
                 self._handle.create_checkpoint()
                 sync_checkpoint(self._filesystem, self.path, self.version)
                 self._checkpoint = self.version
-                self._handle.cleanup_metadata()
+                trim_log(self._filesystem, self.path, self.version)
+                opened = self._opened()
+                sync_entries(self._filesystem, self.path, self.version + 1, opened.version())
+                self._handle = opened
         except LakeError as error:
             _log.warning("%s; the next commit tries again", error)
 
@@ -205,7 +244,8 @@ class LakeTable:
     # --- reading --------------------------------------------------------------------------------------------------
 
     def live_files(self) -> list[LiveFile]:
-        """Return the data files that this handle sees, in the order in which they were written."""
+        """Return the data files that this handle sees, in the order in which they were written; ``rewrite`` may replace these."""
+        self._maintained = self.transaction_version(MAINTENANCE)
         names = ("path", "partition.day", "num_records", "size_bytes", "modification_time")
         with lake_errors(self.path, "listing the table's files"):
             adds = pa.table(self._handle.get_add_actions(flatten=True))
@@ -274,6 +314,11 @@ class LakeTable:
         has = set(found.column_names)
         arrays = [found.column(field.name) if field.name in has else _constant(field, day, found.num_rows) for field in wanted]
         return pa.table(arrays, schema=wanted)
+
+
+def _awake_or_not() -> float:
+    """Return seconds on the clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _constant(field: pa.Field, day: date, count: int) -> pa.Array:

@@ -69,8 +69,11 @@ def maintain(path: Path, *, filesystem: FileSystem, clock: Clock, policy: Upkeep
     everything = {**lake.tables, daily.name: daily}
     now = clock.now().wall
     for table in everything.values():
+        table.refresh()
         gone, come = compact(table, now, most=policy.most_small)
         done.merged, done.made = done.merged + gone, done.made + come
+    for table in everything.values():
+        table.refresh()
     done.days = roll_up(lake.tables["usage"], daily, now)
     if policy.keep_days is not None:
         done.retained = retain({name: lake.tables[name] for name in TABLES}, first_kept_day(now, policy.keep_days))

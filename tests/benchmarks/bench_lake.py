@@ -3,7 +3,7 @@
 * ``commit``: 100,000 rows a commit (sorted, encoded, fsynced, logged), against one bare write of the same rows with the same settings and
   the same sort; once more against a write of rows that are sorted already.
 * ``cost of an event``: commits of 10,000 rows, a day each 600,000 rows, with upkeep after every 30 commits, until ``LINKTRAIL_BENCH_ROWS``
-  (50 million) or ``LINKTRAIL_BENCH_SECONDS`` (120) are over: CPU time of an event, upkeep included, of the last quarter against the first
+  (50 million) or ``LINKTRAIL_BENCH_SECONDS`` (900) are over: CPU time of an event, upkeep included, of the last quarter against the first
   after the first million (or the first quarter). The row says how far it came.
 * ``opening``: a query over a day of small commits, as they were written and after upkeep.
 """
@@ -128,7 +128,7 @@ def _commits(path: Path) -> list[dict[str, object]]:
 
 def _growth(path: Path) -> dict[str, object]:
     most = int(os.environ.get("LINKTRAIL_BENCH_ROWS", str(50 * MILLION)))
-    end = time.monotonic() + float(os.environ.get("LINKTRAIL_BENCH_SECONDS", "120"))
+    end = time.monotonic() + float(os.environ.get("LINKTRAIL_BENCH_SECONDS", "900"))
     table = Lake.open_for_writing(path, filesystem=LocalFileSystem()).tables["links"]
     costs: list[float] = []  # CPU seconds of each KEEP_EVERY commits and the upkeep after them
     count = number = 0

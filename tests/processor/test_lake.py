@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -19,6 +18,7 @@ from linktrail.schema import LINKS, SCHEMA_VERSION, TABLES, TEXT, Column
 from linktrail.testing.clock import START
 from processor.delta_log import CHECKPOINT_EVERY
 from processor.lake import VERSION_KEY, Lake
+from processor.lake_table import LakeTable
 from tests.faults.filesystems import QuickFileSystem
 from tests.faults.rows import DAY, link, sealed
 
@@ -214,24 +214,49 @@ def test_a_lake_from_before_a_column_is_upgraded(tmp_path: Path, monkeypatch: py
     assert found.column("mood").to_pylist() == [None, "fine", None]
 
 
-def test_the_log_is_folded_into_checkpoints_and_old_entries_go(tmp_path: Path) -> None:
-    """A table that is committed to for months opens as fast as a new one."""
+def test_the_log_is_folded_into_checkpoints_and_old_entries_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is committed to for months opens, and is committed to, as fast as a new one."""
+    monkeypatch.setattr("processor.delta_log.KEPT_ENTRIES", 30)
     lake = opened(tmp_path / "lake")
     table = lake.tables["links"]
     log = tmp_path / "lake" / "links" / "_delta_log"
     table.commit(rows(1), {"s": 1}, {"s": None})
-    for position in range(1, CHECKPOINT_EVERY + 20):
+    for position in range(1, 4 * CHECKPOINT_EVERY):
         table.commit(None, {"s": position + 1}, {"s": position})
-    assert (log / "_last_checkpoint").exists()
-    yesterday = time.time() - 86_400
-    for file in log.iterdir():
-        os.utime(file, (yesterday, yesterday))
-    for position in range(CHECKPOINT_EVERY + 20, 2 * CHECKPOINT_EVERY + 20):
-        table.commit(None, {"s": position + 1}, {"s": position})
-    assert not (log / f"{5:020d}.json").exists()
+        assert len(list(log.iterdir())) < 2 * CHECKPOINT_EVERY + 40
+    assert not (log / f"{0:020d}.json").exists()
     again = opened(tmp_path / "lake")
-    assert again.transaction_version("s", "links") == 2 * CHECKPOINT_EVERY + 20
+    assert again.transaction_version("s", "links") == 4 * CHECKPOINT_EVERY
     assert numbers(again) == [1]
+
+
+def trimmed_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> LakeTable:
+    """Return a handle whose entries are gone, because others committed so often since."""
+    monkeypatch.setattr("processor.delta_log.KEPT_ENTRIES", 10)
+    old, busy = opened(path).tables["links"], opened(path).tables["links"]
+    for position in range(2 * CHECKPOINT_EVERY):
+        busy.commit(rows(position), {"busy": position + 1}, {"busy": position or None})
+    return old
+
+
+def test_a_processor_that_was_idle_beside_busy_ones_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handle is brought up to date before positions are compared; what others let go of it does not need."""
+    old = trimmed_away(tmp_path / "lake", monkeypatch)
+    monkeypatch.setattr("processor.lake_table.FRESH_SECONDS", 0.0)
+    old.commit(rows(1000), {"idle": 1}, {"idle": None})
+    with pytest.raises(FencedError):
+        old.commit(rows(1001), {"busy": 1}, {"busy": None})
+    assert numbers(opened(tmp_path / "lake")) == [*range(2 * CHECKPOINT_EVERY), 1000]
+
+
+def test_a_handle_that_comes_too_late_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between the look at the log and the commit, while the log went on: refused, like any other that was overtaken."""
+    old = trimmed_away(tmp_path / "lake", monkeypatch)
+    with pytest.raises(FencedError):
+        old.commit(rows(1000), {"idle": 1}, {"idle": None})
+    old.resume()
+    old.commit(rows(1000), {"idle": 1}, {"idle": None})
+    assert numbers(opened(tmp_path / "lake")) == [*range(2 * CHECKPOINT_EVERY), 1000]
 
 
 def _truncate(path: Path) -> None:

@@ -121,8 +121,10 @@ def test_rows_stored_twice_are_stored_once_afterwards(tmp_path: Path) -> None:
     assert compacting.once(pa.concat_tables([unnumbered, unnumbered, rows(5), rows(5)])).num_rows == 3
 
 
-def test_of_two_maintainers_one_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fresh_seconds", [0.0, 30.0])  # whether the slow one looks again before it commits
+def test_of_two_maintainers_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh_seconds: float) -> None:
     """From the same state both would put the same rows into new files; only the first may."""
+    monkeypatch.setattr("processor.lake_table.FRESH_SECONDS", fresh_seconds)
     lake = opened(tmp_path / "lake")
     commit(lake, *(rows(number, first_seq=number) for number in range(4)))
     quick, slow = opened(tmp_path / "lake").tables["links"], opened(tmp_path / "lake").tables["links"]
