@@ -71,6 +71,7 @@ VERBS = (
     Verb("collect", "collector.commands:collect", "The collector alone: record into the spool, or ship to Kafka."),
     Verb("process", "processor.commands:process", "The processor alone: spool or Kafka to lake.", "lake"),
     Verb("topics", "linktrail.topics:topics", "Compare Kafka's topics with their declaration, or make them so.", "kafka"),
+    Verb("doctor", "linktrail.doctor:doctor", "Is this host or pod fit for it, and what to fix.", configured=False),
     Verb("config", "linktrail.config.verb:config", "Every setting, its value, and where that came from.", configured=False),
 )
 _BY_NAME = {verb.name: verb for verb in VERBS}
