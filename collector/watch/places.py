@@ -5,6 +5,9 @@ name), which the events themselves keep true: the making, the renaming and the r
 seen before is opened (open_by_handle_at) and asked for its path, its parents are added with it. A directory that is gone by then
 is placed by the record of its removal: the kernel announces that before the handle goes stale, so it is in the queue already.
 
+A filesystem may be seen through several mounts (two directories of a host, each given to a pod): an object has a path below a root only
+through the mount of that root, so it is asked through each until one is found.
+
 No descriptor stays open in a store. Memory is bounded: beyond ``LIMIT`` directories all are forgotten and asked for again.
 """
 
@@ -14,7 +17,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -38,11 +41,11 @@ class Places:
     def __init__(self) -> None:
         """Know nothing yet."""
         self.roots: dict[Handle, Path] = {}
-        self._mounts: dict[bytes, Path] = {}
+        self._mounts: dict[bytes, list[Path]] = {}  # where a filesystem is anchored, newest first
         self._parents: dict[Handle, tuple[Handle, str] | None] = {}  # None: somewhere outside
         self._paths: dict[Handle, Path | None] = {}  # what place() found, until a directory is renamed
         self._fallen: dict[Handle, tuple[Handle, str]] = {}
-        self._open: dict[bytes, int] = {}
+        self._open: dict[tuple[bytes, Path], int] = {}
 
     def anchor(self, path: Path, directory: int) -> Handle:
         """Make ``path``, open as ``directory``, a place of its own: a root, or where another filesystem begins. Raises ``OSError``."""
@@ -51,14 +54,16 @@ class Places:
         if self.roots.get(handle) != path:
             self.lift(path)
             self.roots[handle] = path
-        self._mounts[fsid] = path
+        self._mounts[fsid] = [path, *(known for known in self._mounts.get(fsid, ()) if known != path)]
         return handle
 
     def lift(self, path: Path) -> None:
         """Forget the roots at ``path`` and below: what was below them is outside from now on."""
         for handle in [handle for handle, root in self.roots.items() if root == path or path in root.parents]:
             del self.roots[handle]
-        self._mounts = {fsid: root for fsid, root in self._mounts.items() if root in self.roots.values()}
+        anchored = set(self.roots.values())
+        left = {fsid: [known for known in paths if known in anchored] for fsid, paths in self._mounts.items()}
+        self._mounts = {fsid: paths for fsid, paths in left.items() if paths}
         self._forget_all()
 
     @contextmanager
@@ -113,14 +118,14 @@ class Places:
 
     def status(self, handle: Handle) -> tuple[os.stat_result, Path | None] | None:
         """Return what an object is now, and one path of it if that lies below a root; ``None`` when it is gone. Raises ``OSError``."""
-        descriptor = self._opened(handle)
-        if descriptor is None:
-            return None
-        try:
-            facts = os.fstat(descriptor)
-            return facts, self._named(descriptor, facts)
-        finally:
-            os.close(descriptor)
+        found: tuple[os.stat_result, Path | None] | None = None
+        with contextlib.closing(self._through(handle)) as descriptors:
+            for descriptor in descriptors:
+                facts = os.fstat(descriptor)
+                found = facts, self._named(descriptor, facts)
+                if found[1] is not None:
+                    break
+        return found
 
     def _climb(self, handle: Handle) -> Path | None:
         names: list[str] = []
@@ -138,20 +143,21 @@ class Places:
 
     def _ask(self, handle: Handle) -> None:
         """Learn the parents of a directory. Raises ``GoneError``."""
-        descriptor = self._opened(handle)
-        if descriptor is None:
-            self._parents[handle] = self._from_its_removal(handle)
-            return
-        try:
-            facts = os.fstat(descriptor)
-            gone = facts.st_nlink == 0
-            path = None if gone else self._named(descriptor, facts)
-        finally:
-            os.close(descriptor)
-        if gone or (path is not None and not self._learn(path, handle)):
-            self._parents[handle] = self._from_its_removal(handle)
-        elif path is None:
-            self._parents[handle] = None
+        there = False
+        with contextlib.closing(self._through(handle)) as descriptors:
+            for descriptor in descriptors:
+                facts = os.fstat(descriptor)
+                if facts.st_nlink == 0:
+                    there = False
+                    break
+                path = self._named(descriptor, facts)
+                if path is not None:
+                    if self._learn(path, handle):
+                        return
+                    there = False
+                    break
+                there = True
+        self._parents[handle] = None if there else self._from_its_removal(handle)
 
     def _from_its_removal(self, handle: Handle) -> tuple[Handle, str]:
         if handle not in self._fallen:
@@ -192,26 +198,30 @@ class Places:
                 return path
         return None
 
-    def _opened(self, handle: Handle) -> int | None:
+    def _through(self, handle: Handle) -> Generator[int, None, None]:
+        """Yield descriptors of an object, through each mount of its filesystem, as long as it exists. Raises ``OSError``."""
         fsid = handle[:FSID_BYTES]
-        mount = self._open.get(fsid)
-        if mount is None:
-            if handle == NOWHERE or fsid not in self._mounts:
-                return None
-            mount = self._mount(fsid)
+        for path in self._mounts.get(fsid, ()) if handle != NOWHERE else ():
+            mount = self._open.get((fsid, path))
             if mount is None:
-                return None
-            self._open[fsid] = mount
-        try:
-            return open_handle(mount, handle)
-        except OSError as error:
-            if error.errno in (errno.ESTALE, errno.ENOENT):
-                return None
-            raise
+                mount = self._mount(fsid, path)
+                if mount is None:
+                    continue
+                self._open[fsid, path] = mount
+            try:
+                descriptor = open_handle(mount, handle)
+            except OSError as error:
+                if error.errno in (errno.ESTALE, errno.ENOENT):
+                    return
+                raise
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
 
-    def _mount(self, fsid: bytes) -> int | None:
+    def _mount(self, fsid: bytes, anchored: Path) -> int | None:
         """Open a directory that stands for a filesystem: the root on it or, when that is gone, one above it."""
-        for path in (self._mounts[fsid], *self._mounts[fsid].parents):
+        for path in (anchored, *anchored.parents):
             try:
                 mount = os.open(path, _MOUNT)
             except OSError:  # renamed or removed; the guard says so

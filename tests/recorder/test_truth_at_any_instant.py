@@ -95,13 +95,17 @@ class Life:
         command("mount", "--bind", str(self.disk / "store"), str(self.root))
 
     def settle(self) -> None:
-        """Wait until it has read the store since now and told everything."""
-        now, end = time.time_ns(), time.monotonic() + SETTLED_SECONDS
+        """Wait until it has read the store since now, where it can read it, and written all that there was to say."""
+        last, end = self.disk / "store/overlay/l" / "settled", time.monotonic() + SETTLED_SECONDS
+        last.symlink_to("nowhere")  # something to read the store for, where nobody else changes it any more
+        last.unlink()
+        now = time.time_ns()
         while time.monotonic() < end:
             time.sleep(0.1)
             assert self.process.is_alive(), f"the collector ended: {self.process.exitcode}"
             status = read_status(self.state)
-            if status is not None and status.stores and (status.stores[0].read_at or 0) > now - 10**9 and status.rows_waiting == 0:
+            store = status.stores[0] if status is not None and status.stores else None
+            if status is not None and store is not None and store.down is None and (store.read_at or 0) > now and not status.rows_waiting:
                 return
         raise AssertionError(f"the collector never settled: {read_status(self.state)}")
 

@@ -493,3 +493,25 @@ def test_giving_up_a_root_silences_it(deep: FanotifyWatcher, store: Path) -> Non
     (store / "x").mkdir()
     assert quiet(deep) == []
     assert deep.watches == 0
+
+
+def test_two_roots_that_are_bind_mounts_of_one_filesystem(store: Path, tmp_path: Path) -> None:
+    """As in a pod that was given two host directories: each root is seen through its own mount, and both are heard, deep inside too."""
+    roots = [tmp_path / "one", tmp_path / "two"]
+    watcher = opened()
+    try:
+        for root in roots:
+            root.mkdir()
+            (store / root.name / "layer/diff/usr").mkdir(parents=True)
+            run("mount", "--bind", str(store / root.name), str(root))
+            watcher.cover(plan(root, root, root / "layer"))
+        watcher.start()
+        for root in roots:
+            (root / "layer/diff/usr/L").symlink_to("target")
+        expected = {(root / "layer/diff/usr", "L", "created") for root in roots}
+        found = {(change.directory, change.name, change.action) for root in roots for change in told(watcher, root)}
+        assert expected <= found
+    finally:
+        watcher.stop()
+        for root in roots:
+            subprocess.run(("umount", "-l", str(root)), capture_output=True, check=False)
