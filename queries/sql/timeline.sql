@@ -40,15 +40,21 @@ short_names AS (
     UNION
     SELECT target FROM links WHERE link_kind = 'link_file' AND (subject = $id OR subject IN (FROM directories)) AND target <> ''
 ),
-found_links AS MATERIALIZED (
+found_links AS MATERIALIZED (  -- comparison by comparison: each alone lets files be left out, all in one OR would read every row whole
     SELECT l.*
-    FROM links AS l
-    WHERE (($id IS NULL AND $path IS NULL) OR l.subject = $id OR l.target = $id OR l.previous_target = $id OR l.layer_id = $id
-        OR l.subject IN (FROM directories) OR l.layer_id IN (FROM directories)
-        OR (l.link_kind = 'short_link' AND EXISTS (FROM short_names AS n WHERE n.name = l.subject))
-        OR (l.link_kind = 'lower_reference' AND (contains(l.target, $id) OR EXISTS (FROM short_names AS n WHERE contains(l.target, n.name))))
-        OR l.file_path = $path OR starts_with(l.file_path, $path || '/') OR starts_with(l.file_path, $path || '#'))
-      AND ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
+    FROM (
+        FROM links WHERE layer_id = $id
+        UNION FROM links WHERE subject = $id
+        UNION FROM links WHERE target = $id
+        UNION FROM links WHERE previous_target = $id
+        UNION FROM links WHERE subject IN (FROM directories)
+        UNION FROM links WHERE layer_id IN (FROM directories)
+        UNION FROM links WHERE link_kind = 'short_link' AND subject IN (FROM short_names)
+        UNION FROM links WHERE link_kind = 'lower_reference' AND (contains(target, $id) OR EXISTS (FROM short_names AS n WHERE contains(target, n.name)))
+        UNION FROM links WHERE file_path = $path OR starts_with(file_path, $path || '/') OR starts_with(file_path, $path || '#')
+        UNION ALL FROM links WHERE $id IS NULL AND $path IS NULL
+    ) AS l
+    WHERE ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
 ),
 found_findings AS MATERIALIZED (
     SELECT f.*
@@ -60,8 +66,12 @@ found_findings AS MATERIALIZED (
 found_sizes AS MATERIALIZED (
     SELECT u.*, lag(u.bytes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_bytes,
         lag(u.inodes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_inodes
-    FROM usage AS u
-    WHERE (($id IS NULL AND $path IS NULL) OR u.subject = $id OR u.container_id = $id) AND ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
+    FROM (
+        FROM usage WHERE subject = $id
+        UNION FROM usage WHERE container_id = $id
+        UNION ALL FROM usage WHERE $id IS NULL AND $path IS NULL
+    ) AS u
+    WHERE ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
 ),
 places AS MATERIALIZED (
     SELECT DISTINCT cluster, node, store_root
