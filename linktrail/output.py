@@ -30,6 +30,7 @@ from linktrail.text import printable
 _PLAIN_MARKDOWN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/-+=%")
 _SEVERITY_STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow"}
 _CHUNK: Final = 10_000
+_PART: Final = 1_000  # rows of a table that are laid out together
 
 
 class Format(StrEnum):
@@ -242,33 +243,42 @@ def _right(field: pa.Field) -> bool:
 
 def _write_tables(sheets: Sequence[Sheet], stream: TextIO) -> None:
     """Draw tables as wide as the terminal; where the output is none, as wide as they are, so that nothing is cut."""
+    for number, sheet in enumerate(sheets):
+        if not _worth_showing(sheet, sheets[0]):
+            continue
+        stream.write("\n" if number else "")
+        (_draw if stream.isatty() else _write_plainly)(sheet.shown, stream)
+
+
+def _write_plainly(table: pa.Table, stream: TextIO) -> None:
+    """Write a table part by part, so that a long one begins at once; a column is as wide as its widest cell so far."""
+    from rich.cells import cell_len  # noqa: PLC0415 - programs that want json need not wait for it
+
+    right = [_right(field) for field in table.schema]
+    rows = [[printable(name).upper() for name in table.column_names]]
+    widths = [0] * table.num_columns
+    for start in range(0, max(table.num_rows, 1), _PART):
+        rows += _cells(table.slice(start, _PART), str)
+        lengths = [[cell_len(cell) for cell in cells] for cells in rows]
+        widths = [max(known) for known in zip(widths, *lengths, strict=True)]
+        for cells, lengths_of in zip(rows, lengths, strict=True):
+            spaces = (" " * (width - length) for width, length in zip(widths, lengths_of, strict=True))
+            padded = (space + cell if to_right else cell + space for cell, space, to_right in zip(cells, spaces, right, strict=True))
+            stream.write("  ".join(padded).rstrip() + "\n")
+        rows = []
+
+
+def _draw(shown: pa.Table, stream: TextIO) -> None:
     from rich.console import Console  # noqa: PLC0415 - programs that want json need not wait for it
     from rich.table import Table  # noqa: PLC0415 - likewise
     from rich.text import Text  # noqa: PLC0415 - likewise
 
-    terminal = stream.isatty()
-    colour = terminal and not os.environ.get("NO_COLOR")
-    layout: Any = {"no_wrap": not terminal, "overflow": "fold"}
-    console = Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False, width=None if terminal else 1_000_000)
-    for number, sheet in enumerate(sheets):
-        shown = sheet.shown
-        if not _worth_showing(sheet, sheets[0]):
-            continue
-        table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
-        for field in shown.schema:
-            table.add_column(Text(printable(field.name).upper()), justify="right" if _right(field) else "left", **layout)
-        for cells in _cells(shown, str):
-            styles = (_SEVERITY_STYLES.get(cell, "") if colour else "" for cell in cells)
-            table.add_row(*(Text(cell, style=style) for cell, style in zip(cells, styles, strict=True)))
-        if number:
-            stream.write("\n")
-        _draw(console, table, stream, terminal=terminal)
-
-
-def _draw(console: Any, table: Any, stream: TextIO, *, terminal: bool) -> None:  # noqa: ANN401 - rich, which is loaded late
-    if terminal:
-        console.print(table)
-        return
-    with console.capture() as capture:
-        console.print(table)
-    stream.writelines(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+    colour = not os.environ.get("NO_COLOR")
+    console = Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False)
+    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
+    for field in shown.schema:
+        table.add_column(Text(printable(field.name).upper()), justify="right" if _right(field) else "left", overflow="fold")
+    for cells in _cells(shown, str):
+        styles = (_SEVERITY_STYLES.get(cell, "") if colour else "" for cell in cells)
+        table.add_row(*(Text(cell, style=style) for cell, style in zip(cells, styles, strict=True)))
+    console.print(table)

@@ -216,3 +216,16 @@ def test_sizes_for_eyes(count: int, text: str) -> None:
 def test_fractions_for_eyes(text: str, short: str) -> None:
     """Zeros at the end say nothing."""
     assert trim_fraction(text) == short
+
+
+def test_a_long_table_is_laid_out_part_by_part() -> None:
+    """Every row is there, in order, under one header; a wider cell far down makes the rows from its part on wider, and no row before."""
+    count = 2_500
+    names = ["a" if number < 2_400 else "a" * 9 for number in range(count)]
+    stream = io.StringIO()
+    write_output((Sheet("rows", pa.table({"name": names, "n": list(range(count))})),), Format.TABLE, {}, stream=stream)
+    header, *lines = stream.getvalue().splitlines()
+    assert header == "NAME    N"
+    assert [line.split() for line in lines] == [[name, str(number)] for number, name in enumerate(names)]
+    assert lines[0] == "a       0"
+    assert lines[-1] == "aaaaaaaaa  2499"
