@@ -1,7 +1,8 @@
 """What the collector says of itself while it runs: one small file, ``status.json`` in the state directory, for the live view.
 
-Written about once a second by a rename, so a reader sees a whole one. It is no part of the record (nothing relies on it, it is not
-fsynced); ``updated_at`` tells a reader whether the collector still lives. Format: the fields of ``Status`` as one JSON object.
+Written about once a second, and once in five while it would say the same again, by a rename, so a reader sees a whole one. It is no
+part of the record (nothing relies on it, it is not fsynced); ``updated_at`` tells a reader whether the collector still lives. Format:
+the fields of ``Status`` as one JSON object.
 """
 
 from __future__ import annotations
@@ -106,4 +107,4 @@ def read_status(state: Path) -> Status | None:
     except OSError as error:
         raise StateUnusableError(path=path, what=error.strerror or error) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StateUnusableError(path=path, what="it is damaged; it is written anew every second while the collector runs") from error
+        raise StateUnusableError(path=path, what="it is damaged; it is written anew every few seconds while the collector runs") from error

@@ -59,6 +59,7 @@ _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
 _LOOP: Final = "the recorder's loop"
 _TRIM_INTERVAL: Final = 30.0
+_STILL_HERE: Final = 5  # a reader takes silence for death after ten seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,7 @@ class _Collector:
         if options.reload is not None:
             options.reload.apply = self._take_over
         self._counted = (0, self._started)
+        self._said: tuple[object, ...] = ()
         self._surveys: dict[str, tuple[Survey, Mapping[LinkKind, int]]] = {}  # the last reading of each store, and its links by kind
 
     def _paced(self, settings: Settings) -> Settings:
@@ -281,7 +283,7 @@ class _Collector:
                 self.board.beat(_LOOP)
                 self._recorder.step(STEP_SECONDS)
                 now = self._clock.now()
-                if self._pace.due(now):
+                if self._pace.due(now) and self._newsworthy(now):
                     self._say(now, "recording")
                 if self._trims.due(now):
                     give_back()
@@ -291,6 +293,26 @@ class _Collector:
         finally:
             self._recorder.end_watch()
             self._measurer.close()
+
+    def _newsworthy(self, now: Instant) -> bool:
+        """Tell whether the status file would say something new, or has said nothing for ``_STILL_HERE`` intervals."""
+        outbox, stores = self._recorder.outbox, self._recorder.stores
+        rested = sum(store.events for store in stores) == self._counted[0]
+        news: tuple[object, ...] = (
+            rested,
+            outbox.sealed_rows,
+            outbox.pending,
+            outbox.full,
+            self._recorder.trouble,
+            self._spool.acknowledged(),
+        )
+        news += tuple((store.events, store.down, store.findings.trouble, store.reading_ns) for store in stores)
+        news += (self._watcher.watches, asdict(self._shipping.status) if self._shipping is not None else None)
+        passed = now.monotonic - self._counted[1].monotonic
+        if news == self._said and passed < _STILL_HERE * self._options.settings.status_interval * NANOSECONDS:
+            return False
+        self._said = news
+        return True
 
     def _kinds(self, store: StoreRecorder) -> Mapping[LinkKind, int]:
         """Count the links of the last reading, once a reading."""

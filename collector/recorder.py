@@ -38,6 +38,9 @@ from linktrail.events import Origin, Stamp
 
 JUMP_NS: Final = NANOSECONDS
 BARRIER_SECONDS: Final = 1.0
+NEWS_SHARE: Final = 0.01
+RESTING_INTERVALS: Final = 20
+"""With fewer new rows than this share of the links in the ledger, a checkpoint is made once in so many intervals."""
 
 
 @dataclass(slots=True)
@@ -95,6 +98,8 @@ class Recorder:
         self._seals = Pace(settings.seal_interval)
         self._checkpoints = Pace(settings.checkpoint_interval)
         self._remembered = -1  # up to which batch the last checkpoint knows
+        self._remembered_rows = 0
+        self._remembered_at = self._last.monotonic
         self._turn = 0
         self.gaps: Counter[str] = Counter()  # by cause, those that no store states
         self.trouble: str | None = None  # what does not work now, though nothing is lost
@@ -287,7 +292,7 @@ class Recorder:
         waiting = self.outbox.pending or self.outbox.full
         if self.outbox.urgent or (waiting and self._seals.due(now)):  # at once after a silence, then at that pace
             self._seal()
-        if self._checkpoints.due(now):
+        if self._checkpoints.due(now) and self._worth_remembering(now):
             self.checkpoint()
 
     def _state_refused(self, now: Instant) -> None:
@@ -317,11 +322,25 @@ class Recorder:
             if self.outbox.full and self._spool.acknowledged() > self._ledger.floor:
                 self._make_room()
 
+    def _worth_remembering(self, now: Instant) -> bool:
+        """Tell whether a checkpoint, which is all of the ledger, is worth its time: a few rows more are as soon replayed.
+
+        Of a large store that rests, it would be most of what the collector does: every heartbeat is a row.
+        """
+        links = sum(len(store.memory.links) for store in self.stores)
+        passed = now.monotonic - self._remembered_at
+        return (
+            self.outbox.sealed_rows - self._remembered_rows >= NEWS_SHARE * links
+            or passed >= RESTING_INTERVALS * self._checkpoints.interval * NANOSECONDS
+            or self.trouble is not None
+        )
+
     def checkpoint(self) -> None:
         """Seal, and remember what is sealed; not while rows wait, for the ledger then knows more than the spool. Raises ``SpoolError``."""
         self._seal()
         if not self.outbox.pending and (self._spool.next_offset != self._remembered or self.trouble is not None):
-            self._remembered = self._spool.next_offset
+            self._remembered, self._remembered_rows = self._spool.next_offset, self.outbox.sealed_rows
+            self._remembered_at = self._clock.now().monotonic
             self._ledger.last_run = self._spool.run
             self._save(lambda: self._ledger.checkpoint(self._spool.next_offset))
         self._trim()

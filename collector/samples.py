@@ -152,8 +152,13 @@ class Sampler:
 
     def total(self) -> int | None:
         """Return the allocated bytes of all that is there, ``None`` until every part was measured."""
-        sizes = [self._sizes.get(target.subject) for target in self._targets.values()]
-        return None if not all(sizes) else sum(size.bytes for size in sizes if size is not None)
+        total = 0
+        for target in self._targets.values():
+            size = self._sizes.get(target.subject)
+            if size is None:
+                return None
+            total += size.bytes
+        return total
 
     def due_at(self, wanted: Iterable[str] = ()) -> int | None:
         """Return when to measure next, or to ask for what is being measured (monotonic ns); ``None`` when there is nothing to measure."""

@@ -26,6 +26,7 @@ from collector.lives import Lives, Round, Timed, in_order
 from collector.measuring import Measurer
 from collector.outbox import Outbox
 from collector.rows import link_row
+from collector.run_queue import waited_ns
 from collector.settings import Settings
 from collector.source import Source
 from collector.statements import Statements
@@ -36,7 +37,6 @@ from collector.version_steps import VersionSteps
 from collector.versions import Keeper
 from collector.watch.deep import FanotifyWatcher
 from collector.watch.interface import Loss, Watcher
-from linktrail.batch import MAX_ROWS
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
 from linktrail.events import Interval, Origin, Stamp
@@ -51,6 +51,7 @@ UNREAD_VERSION: Final = "unread-version"
 """Cause of gaps in which a metadata file was replaced before it was read."""
 
 _RETRY_NS = 2 * NANOSECONDS
+_PART_ROWS: Final = 500  # some 2 kB each, while they are rows of Python
 _SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
 
 
@@ -205,7 +206,7 @@ class StoreRecorder:
         ``settled`` tells whether the store stood still around a survey, where no watch tells it (default: it did).
         """
         clock = self._tools.clock
-        begun = started = clock.now()
+        begun, waited = (started := clock.now()), waited_ns()
         try:
             self._follow(self.source.driver.watch_plan(self.source.root))
             started = clock.now()
@@ -220,7 +221,7 @@ class StoreRecorder:
         if not self._tools.drain():
             self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
         self._record(survey, reading, settled)
-        self._rest(begun)
+        self._rest(begun, waited)
         return True
 
     def look_inside(self, *, ending: bool = False) -> None:
@@ -239,10 +240,10 @@ class StoreRecorder:
         self._new_watches.clear()
         self._cover(plan)
 
-    def _rest(self, begun: Instant) -> None:
-        """Leave the machine alone for a while, in proportion to the time that went into reading since ``begun``."""
+    def _rest(self, begun: Instant, waited: int) -> None:
+        """Leave the machine alone for a while, in proportion to the time that went into reading; waiting for a processor is no such time."""
         now = self._tools.clock.now().monotonic
-        rest = round((now - begun.monotonic) * (1 / self._tools.settings.duty - 1))
+        rest = round(max(0, now - begun.monotonic - (waited_ns() - waited)) * (1 / self._tools.settings.duty - 1))
         self._not_before = max(self._not_before, now + rest)
 
     def _cover(self, plan: WatchPlan) -> None:
@@ -283,8 +284,8 @@ class StoreRecorder:
 
     def _take(self, timed: Sequence[Timed], reading: Reading) -> bool:
         """Give the rows to the outbox and advance the ledger by those it took; tell whether it took all."""
-        for start in range(0, len(timed), MAX_ROWS):  # a first reading may be a million rows, which need not all be there at once
-            part = timed[start : start + MAX_ROWS]
+        for start in range(0, len(timed), _PART_ROWS):  # a first reading may be a million rows, which need not all be there at once
+            part = timed[start : start + _PART_ROWS]
             rows = [link_row(item.change.action, item.change.link, item.change.previous, self._stamp(item, reading)) for item in part]
             taken = self._tools.outbox.accept("links", rows)
             for item in part[:taken]:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from collector.versions import Version, VersionKeeper
-from collector.watch.emitter import LOOK_SECONDS
 from linktrail.clock import Clock, Instant, SystemClock
 
 COMMAND: Final = "import sys; from collector.version_service import main; main(int(sys.argv[1]))"
@@ -208,7 +207,7 @@ def main(descriptor: int) -> None:
         poll.register(connection.fileno(), select.POLLIN)
         poll.register(keeper.descriptor, select.POLLIN)
         while True:
-            asked = any(ready == connection.fileno() for ready, _ in poll.poll(LOOK_SECONDS * 1000))
+            asked = any(ready == connection.fileno() for ready, _ in poll.poll(keeper.looks.seconds * 1000))
             keeper.look()
             if asked:
                 verb, arguments = connection.recv()

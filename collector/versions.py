@@ -26,9 +26,8 @@ from typing import Final, NamedTuple, Protocol
 from collector.links import LinkState
 from collector.safe import Root, Signature, open_root
 from collector.watch import inotify
-from collector.watch.emitter import LOOK_SECONDS
 from collector.watch.inotify import Inotify, Names, parts_of, records
-from collector.watch.watermark import Watermark, bracket
+from collector.watch.watermark import Looks, Watermark, bracket
 from linktrail.clock import Clock, Instant
 from linktrail.errors import StoreError
 
@@ -107,6 +106,7 @@ class VersionKeeper:
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self.looks = Looks()
         self._open()
 
     @property
@@ -212,7 +212,7 @@ class VersionKeeper:
         poll.register(self._wake, select.POLLIN)
         poll.register(self._inotify.fd, select.POLLIN)
         while not self._stopping:
-            ready = poll.poll(LOOK_SECONDS * 1000)  # also when nothing comes: what comes next came after this look
+            ready = poll.poll(self.looks.seconds * 1000)  # also when nothing comes: what comes next came after this look
             if not self._stopping:
                 self.look()
             if any(event & ~select.POLLIN for _, event in ready):
@@ -220,8 +220,11 @@ class VersionKeeper:
 
     def _pump(self) -> None:
         try:
+            found = False
             while data := self._drain():
+                found = True
                 self._understand(*data)
+            self.looks.looked(found=found)
         except OSError:  # the queue cannot be read: begin anew, and what came meanwhile counts as missed when it is followed again
             self._inotify.close()
             self._open()

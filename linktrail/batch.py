@@ -9,6 +9,8 @@ so lower bounds are rounded down and upper bounds up. ``day``, ``cluster``, ``no
 cannot contradict its batch. Whatever bytes ``decode`` is given, it returns a valid table that agrees with its header, or raises
 ``BatchError``; it never makes more than ``MAX_STREAM_BYTES`` of them.
 
+A collector only encodes, and that needs nothing of ``pyarrow.compute`` (11 MB of memory): it is loaded by what decodes.
+
 Limits. Up to ``MAX_ROWS`` rows and about ``MAX_BYTES`` before compression, so that a batch fits a Kafka record. A single value
 over ``MAX_VALUE_BYTES`` is cut, and says so. Unsigned 64-bit numbers (inodes) from 2^63 on are stored as the signed number of
 the same bits.
@@ -22,7 +24,6 @@ from dataclasses import dataclass, fields
 from typing import Any, Final, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import zstandard
 
 from linktrail.clock import ceil_microseconds, floor_microseconds
@@ -43,6 +44,7 @@ _SEALED_COLUMNS: Final = frozenset({"cluster", "node", "run", "seq"})
 _UPPER_BOUNDS: Final = frozenset({"occurred_before", "since_before"})
 _LAST_MOMENT: Final = ((1 << 63) - 1) // 1000  # in microseconds; a clock of nanoseconds ends there, in the year 2262
 _ZSTD_LEVEL: Final = 3
+_DAY: Final = 86_400_000_000  # in microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +119,15 @@ def columns(table: str, rows: Sequence[Row]) -> pa.Table:
             arrays[column.name] = _array(column.name, column.type, values)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
             raise BatchError(where=f"row of {table}", what=f"{column.name} holds a value of the wrong type ({error})") from error
-    arrays["day"] = day_of(arrays["observed_at"])
+    arrays["day"] = _days(arrays["observed_at"])
     schema = pa.schema([field for field in definition.arrow() if field.name in arrays])
     return pa.table([arrays[field.name] for field in schema], schema=schema)
 
 
 def day_of(observed_at: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """Return the UTC day of each timestamp; the lake is partitioned by it."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - see above
+
     return pc.cast(pc.floor_temporal(observed_at, unit="day"), pa.date32())
 
 
@@ -195,6 +199,8 @@ def read_header(data: bytes, where: str) -> Header:
 
 def to_rows(table: pa.Table) -> list[Row]:
     """Return the rows of ``table`` as dictionaries with times in nanoseconds, as they were before sealing; nulls are left out."""
+    import pyarrow.compute as pc  # noqa: PLC0415 - see above
+
     times = [field.name for field in table.schema if pa.types.is_timestamp(field.type)]
     for name in times:
         table = table.set_column(table.schema.get_field_index(name), name, pc.cast(table.column(name), INTEGER))
@@ -215,10 +221,15 @@ def _definition(table: str) -> Table:
     return TABLES[table]
 
 
+def _days(observed_at: pa.Array) -> pa.Array:
+    """Return what ``day_of`` does."""
+    return pa.array([microseconds // _DAY for microseconds in observed_at.view(INTEGER).to_pylist()], pa.int32()).view(pa.date32())
+
+
 def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
     if kind == TIME:
         to_microseconds = ceil_microseconds if name in _UPPER_BOUNDS else floor_microseconds
-        return pa.array([None if value is None else to_microseconds(value) for value in values], INTEGER).cast(TIME)
+        return pa.array([None if value is None else to_microseconds(value) for value in values], INTEGER).view(TIME)
     try:
         array = pa.array(values, kind)
     except (pa.ArrowException, UnicodeError, OverflowError):
@@ -285,6 +296,8 @@ def _check_schema(found: pa.Schema, header: Header, where: str) -> None:
 
 
 def _check_rows(table: pa.Table, header: Header, where: str) -> None:
+    import pyarrow.compute as pc  # noqa: PLC0415 - see above
+
     if table.num_rows != header.rows:
         raise BatchError(where=where, what=f"{table.num_rows} rows, but its header says {header.rows}")
     nullable = {column.name: column.nullable for column in TABLES[header.table].columns}

@@ -10,7 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from types import ModuleType
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -159,4 +160,6 @@ def _reader_left() -> int:
 
 def script() -> None:
     """Entry point of the installed ``linktrail`` program."""
+    if sys.argv[1:2] == ["collect"]:
+        sys.modules["numpy"] = cast("ModuleType", None)  # Arrow loads it where it is installed: 12 MB that no collector has a use for
     sys.exit(main())

@@ -22,11 +22,9 @@ from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, Obser
 
 from collector.watch.interface import Cause, Loss
 from collector.watch.pulse import Pulse
-from collector.watch.watermark import Watermark, bracket
+from collector.watch.watermark import LOOK_SECONDS, Looks, Watermark, bracket
 from linktrail.clock import Clock, Instant
 
-LOOK_SECONDS: Final = 0.05
-"""How often an idle queue is looked at: an isolated event is bracketed no wider."""
 PAUSE_SECONDS: Final = 0.001
 """How long a busy queue is left alone between reads: waking for every event slows the writer down as well as us."""
 
@@ -151,6 +149,7 @@ class DrainEmitter(EventEmitter):
         self._watermark = watermark
         self._poll = select.poll()
         self._wake = -1
+        self._looks = Looks(timeout)
         self._busy = False
         self._dropped: tuple[int, Instant, Instant] | None = None
 
@@ -181,7 +180,7 @@ class DrainEmitter(EventEmitter):
 
     def queue_events(self, timeout: float) -> None:
         """Wait for the queue, measure it, read what was measured, pass it on."""
-        self._poll.poll(timeout * 1000)
+        self._poll.poll(max(timeout, self._looks.seconds) * 1000)  # the caller gives what we were made with
         self.beat = now = self._clock.now()
         self.sure = self._watermark.after  # whatever happened before has been passed on
         for loss in self._pulse.beat(now):
@@ -191,6 +190,7 @@ class DrainEmitter(EventEmitter):
         data = self._source.read(pending) if pending else b""
         units = self._source.units(data)
         after = self._watermark.consume(units)
+        self._looks.looked(found=bool(data))
         if data:
             self._pass(data, *bracket(after, self._clock.now()))
             if self._busy and units >= pending:

@@ -21,8 +21,6 @@ from fcntl import ioctl
 from termios import FIONREAD
 from typing import Final
 
-from collector.stores.protocol import Purpose
-
 IN_MODIFY: Final = 0x2
 IN_ATTRIB: Final = 0x4
 IN_MOVED_FROM: Final = 0x40
@@ -39,15 +37,8 @@ IN_DONT_FOLLOW: Final = 0x0200_0000
 IN_EXCL_UNLINK: Final = 0x0400_0000
 IN_ISDIR: Final = 0x4000_0000
 
-_NAMES: Final = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
-_SELF: Final = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK
-
-MASKS: Final[dict[Purpose, int]] = {
-    Purpose.METADATA: _SELF | _NAMES | IN_MODIFY | IN_ATTRIB,  # bolt files are rewritten in place and never closed
-    Purpose.PLUMBING: _SELF | _NAMES,
-    Purpose.LAYER: _SELF | _NAMES | IN_MODIFY | IN_ATTRIB,  # link and lower are written in place
-}
-"""What is asked for, by purpose. Opening, reading and closing are never asked for: our own surveys would come back as events."""
+NAMES: Final = IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO
+ITSELF: Final = IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK
 
 _WORDS: Final = {
     IN_CREATE: "created",

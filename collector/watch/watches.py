@@ -14,12 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from collector.stores.protocol import WatchItem, WatchPlan
+from collector.stores.protocol import Purpose, WatchItem, WatchPlan
 from collector.watch.guard import Identity
-from collector.watch.inotify import IN_DONT_FOLLOW, MASKS, Inotify
+from collector.watch.inotify import IN_ATTRIB, IN_DONT_FOLLOW, IN_MODIFY, ITSELF, NAMES, Inotify
 from collector.watch.limits import Budget
 from collector.watch.steps import NOT_THERE, Steps, identity_of
 from linktrail.clock import Instant
+
+MASKS: Final[dict[Purpose, int]] = {
+    Purpose.METADATA: ITSELF | NAMES | IN_MODIFY | IN_ATTRIB,  # bolt files are rewritten in place and never closed
+    Purpose.PLUMBING: ITSELF | NAMES,
+    Purpose.LAYER: ITSELF | NAMES | IN_MODIFY | IN_ATTRIB,  # link and lower are written in place
+}
+"""What is asked for, by purpose. Opening, reading and closing are never asked for: our own surveys would come back as events."""
 
 _OWN_DESCRIPTORS: Final = Path("/proc/self/fd")
 

@@ -10,8 +10,35 @@ it is true, where "since the previous read" is not: events may wait in the queue
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from linktrail.clock import Instant
+
+LOOK_SECONDS: Final = 0.05
+"""How often an idle queue is looked at: an isolated event is bracketed no wider."""
+REST_LOOK_SECONDS: Final = 0.2
+"""The same once nothing came for ``REST_AFTER`` looks: waking is most of what an idle collector costs."""
+REST_AFTER: Final = 200
+
+
+class Looks:
+    """How long to wait for a queue until it is looked at although nothing woke us."""
+
+    __slots__ = ("_seconds", "_silent")
+
+    def __init__(self, seconds: float = LOOK_SECONDS) -> None:
+        """Look every so many ``seconds``, at first."""
+        self._seconds = seconds
+        self._silent = 0
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait for the next look."""
+        return self._seconds if self._silent < REST_AFTER else REST_LOOK_SECONDS
+
+    def looked(self, *, found: bool) -> None:
+        """Note that one was made, and whether anything was there."""
+        self._silent = 0 if found else self._silent + 1
 
 
 class Watermark:
