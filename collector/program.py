@@ -298,14 +298,8 @@ class _Collector:
         """Tell whether the status file would say something new, or has said nothing for ``_STILL_HERE`` intervals."""
         outbox, stores = self._recorder.outbox, self._recorder.stores
         rested = sum(store.events for store in stores) == self._counted[0]
-        news: tuple[object, ...] = (
-            rested,
-            outbox.sealed_rows,
-            outbox.pending,
-            outbox.full,
-            self._recorder.trouble,
-            self._spool.acknowledged(),
-        )
+        news: tuple[object, ...] = (rested, outbox.sealed_rows, outbox.pending, outbox.full)
+        news += (self._recorder.trouble, self._spool.acknowledged())
         news += tuple((store.events, store.down, store.findings.trouble, store.reading_ns) for store in stores)
         news += (self._watcher.watches, asdict(self._shipping.status) if self._shipping is not None else None)
         passed = now.monotonic - self._counted[1].monotonic

@@ -241,7 +241,7 @@ class StoreRecorder:
         self._cover(plan)
 
     def _rest(self, begun: Instant, waited: int) -> None:
-        """Leave the machine alone for a while, in proportion to the time that went into reading; waiting for a processor is no such time."""
+        """Leave the machine alone for as long as reading took of it, by ``duty``; waiting for a processor took nothing."""
         now = self._tools.clock.now().monotonic
         rest = round(max(0, now - begun.monotonic - (waited_ns() - waited)) * (1 / self._tools.settings.duty - 1))
         self._not_before = max(self._not_before, now + rest)
