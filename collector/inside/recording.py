@@ -45,7 +45,7 @@ _SLICE_ENTRIES: Final = 2_000
 _SPACING_NS: Final = NANOSECONDS // 50
 _RETRY_NS: Final = NANOSECONDS
 _ABSENT_NS: Final = NANOSECONDS // 5
-_LAST_LOOKS: Final = 50
+_LAST_LOOKS: Final = 200
 _CONTENTS: Final = {
     StoreKind.CONTAINERS_STORAGE: "diff",
     StoreKind.DOCKER_OVERLAY2: "diff",
@@ -251,10 +251,11 @@ class InsideLayers:
         return None
 
     def finish(self, root: Path, drain: Callable[[], bool], take: Take) -> None:
-        """Tell all that events told of, at the end of a run. Raises ``SpoolError``."""
+        """Tell all that events told of and end scans without a rest, as far as that is a matter of moments. Raises ``SpoolError``."""
         for _ in range(_LAST_LOOKS):
-            if self.oldest is None:
+            if self.complete:
                 return
+            self._scan_not_before = 0
             self.look(root, drain, take)
 
     def look(self, root: Path, drain: Callable[[], bool], take: Take) -> None:
