@@ -175,7 +175,7 @@ def finding_row(action: str, columns: Row, since: Interval | None, stamp: Stamp)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One size sample: scope is layer, store or filesystem; all sizes in bytes, ``None`` where they do not apply."""
+    """One size sample: scope is layer, store, filesystem or beside; all sizes in bytes, ``None`` where they do not apply."""
 
     scope: str
     subject: str

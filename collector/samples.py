@@ -9,6 +9,9 @@ what is due longest.
 Trees are measured one at a time by a ``Measurer``, which need not know the size at once: the recorder asks again (``measure_one``), ever
 more seldom. A size is taken only if the directory that was measured still stands at its place when it is known.
 
+What a store keeps beside its layers (``collector.beside``) is measured in the same way, a large tree of it so seldom that it costs a
+twentieth of the time at most.
+
 Paths are opened below the root without following links (``collector.safe``). Filesystems are asked with statvfs where the store and its
 layers lie.
 """
@@ -22,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from collector.beside import beside, role_of
 from collector.graph import LAYER_HOME, Graph
 from collector.links import NOBODY, Attribution, Link, LinkKind, LinkState, Survey
 from collector.measure import Size
@@ -35,6 +39,7 @@ REPEAT_NS: Final = 3600 * NANOSECONDS
 _ASK_FIRST_NS: Final = NANOSECONDS // 500
 _ASK_LAST_NS: Final = NANOSECONDS // 2
 _TRY_AGAIN_NS: Final = 10 * NANOSECONDS
+_BESIDE_SHARE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Target:
     grows: bool
     recorded_bytes: int | None
     owner: Attribution
+    scope: str = "layer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +115,8 @@ class Sampler:
         self.interval = round(interval * NANOSECONDS)
         self._rate = entries_per_second
         self._targets: dict[str, Target] = {}
+        self._beside: dict[str, Target] = {}  # directories that hold no layer
+        self._loose: dict[str, Size] = {}  # what was told of loose files
         self._open: dict[str, Target] = {}  # those that may ever be due, as far as known
         self._measured_at: dict[str, int] = {}  # by path, monotonic ns
         self._told_at: dict[str, int] = {}
@@ -119,7 +127,8 @@ class Sampler:
 
     def update(self, survey: Survey) -> None:
         """Take over what there is to measure from a new survey."""
-        self._targets = targets(survey)
+        found = targets(survey)
+        self._targets = {**{path: target for path, target in self._beside.items() if path not in found}, **found}
         for known in (self._measured_at, self._told_at):
             for path in [path for path in known if path not in self._targets]:
                 del known[path]
@@ -127,6 +136,19 @@ class Sampler:
         self._doubted &= self._targets.keys()
         self._complete &= {path for path, target in self._targets.items() if not target.grows}
         self._open = dict(self._targets)
+
+    def look_beside(self, survey: Survey) -> list[Sample]:
+        """Take over what there is to measure beside the layers; return samples of what lies loose there, where that changed."""
+        layers = [path for path, target in self._targets.items() if target.scope == "layer"]
+        found = beside(self._root, layers, LAYER_HOME[survey.kind])
+        known = (
+            Target(path, path, role_of(path), grows=True, recorded_bytes=None, owner=NOBODY, scope="beside") for path in found.directories
+        )
+        self._beside = {target.path: target for target in known}
+        self.update(survey)
+        new = {path: size for path, size in found.loose.items() if self._loose.get(path) != size}
+        self._loose = found.loose
+        return [_beside_sample(path, role_of(path), size) for path, size in new.items()]
 
     def by_path(self) -> dict[str, Size]:
         """Return the known sizes by path, as diagnosis asks for them."""
@@ -151,9 +173,11 @@ class Sampler:
         return path in self._doubted or (not known and path not in self._measured_at)
 
     def total(self) -> int | None:
-        """Return the allocated bytes of all that is there, ``None`` until every part was measured."""
+        """Return the allocated bytes of all layers and temporary directories, ``None`` until every one was measured."""
         total = 0
         for target in self._targets.values():
+            if target.scope != "layer":
+                continue
             size = self._sizes.get(target.subject)
             if size is None:
                 return None
@@ -273,6 +297,21 @@ class Sampler:
             del self._open[path]
         return best
 
+    def _pause(self, target: Target) -> int:
+        """Return how long a tree that grows is left alone (ns)."""
+        size = self._sizes.get(target.subject)
+        if target.scope == "layer" or size is None:
+            return self._interval
+        return max(self._interval, round(size.inodes / self._rate * _BESIDE_SHARE * NANOSECONDS))
+
+
+def _beside_target(path: str) -> Target:
+    return Target(path, path, role_of(path), grows=True, recorded_bytes=None, owner=NOBODY, scope="beside")
+
+
+def _beside_sample(path: str, role: str, size: Size) -> Sample:
+    return Sample("beside", path, role=role, bytes=size.bytes, apparent_bytes=size.apparent_bytes, inodes=size.inodes)
+
 
 def filesystems(survey: Survey) -> list[Sample]:
     """Return what is free on the filesystems of a store and of its layers, each once, named by mount point."""
@@ -316,6 +355,8 @@ def _equal(one: Size, other: Size) -> bool:
 
 
 def _sample(target: Target, size: Size) -> Sample:
+    if target.scope == "beside":
+        return _beside_sample(target.path, target.role, size)
     return Sample(
         "layer",
         target.subject,

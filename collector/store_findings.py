@@ -190,7 +190,8 @@ class StoreFindings:
             return
         if now.monotonic >= self._filesystems_at:
             self._filesystems_at = now.monotonic + round(self._settings.filesystem_interval * NANOSECONDS)
-            self._tell(self._totals(self._survey), between(now, self._clock.now()))
+            samples = [*self._totals(self._survey), *self._sampler.look_beside(self._survey)]
+            self._tell(samples, between(now, self._clock.now()))
         done = self._sampler.measure_one(self._clock, self._wanted)
         if done is None:
             return

@@ -1,4 +1,8 @@
-"""What took the space at an instant."""
+"""What took the space at an instant: every sample, totals by role, and for each filesystem one table that sums to what ``df`` says of it.
+
+In the last one every part has a name. What is left over lies on the filesystem and not below a store that is recorded; it is negative where
+parts overlap (hard links from one layer to another) or shrank since they were measured, and then says so.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,47 @@ SELECT node, store_root, coalesce(role, scope) AS role, count(*) AS layers, sum(
     sum(recorded_bytes)::BIGINT AS recorded_bytes, sum(inodes)::BIGINT AS inodes
 FROM ({0}) WHERE scope = 'layer' GROUP BY ALL ORDER BY node, store_root, bytes DESC NULLS LAST, role
 """
+_FILESYSTEMS: Final = """
+WITH sizes AS MATERIALIZED ({0}),
+disks AS (
+    SELECT cluster, node, subject AS filesystem, arg_max(bytes, sampled_before) AS used FROM sizes WHERE scope = 'filesystem' GROUP BY ALL
+),
+stores AS (  -- layers may lie on a filesystem of their own, below the root's
+    SELECT cluster, node, store_root, arg_max(subject, length(subject)) AS layers, arg_min(subject, length(subject)) AS rest
+    FROM sizes WHERE scope = 'filesystem' GROUP BY ALL
+),
+parts AS (
+    SELECT s.cluster, s.node, CASE WHEN s.scope = 'layer' OR starts_with(s.store_root || '/' || s.subject, t.layers || '/') THEN t.layers
+            ELSE t.rest END AS filesystem, s.bytes,
+        CASE WHEN s.scope = 'beside' THEN 6 WHEN s.role = 'image' AND s.containers > 0 THEN 1 WHEN s.role = 'image' THEN 2
+            WHEN s.role = 'container' THEN 3 WHEN s.role = 'temporary' THEN 5 ELSE 4 END AS place,
+        CASE WHEN s.scope = 'beside' THEN s.role || CASE s.role WHEN 'other' THEN ' files' ELSE '' END || ' of the engine'
+            WHEN s.role = 'image' AND s.containers > 0 THEN 'image layers that containers use'
+            WHEN s.role = 'image' AND s.images > 0 THEN 'image layers that no container uses'
+            WHEN s.role = 'image' THEN 'layers that only a lease, a label or build cache holds'
+            WHEN s.role = 'container' THEN 'writable layer of '
+                || coalesce(nullif(concat_ws('/', s.k8s_namespace_name, s.k8s_pod_name), ''), s.container_name, s.container_id, s.subject)
+            WHEN s.role = 'temporary' THEN 'temporary directories' ELSE 'leaked layers' END AS what
+    FROM sizes AS s JOIN stores AS t USING (cluster, node, store_root)
+    WHERE s.scope IN ('layer', 'beside') AND s.bytes IS NOT NULL
+    UNION ALL
+    SELECT f.cluster, f.node, t.layers, f.bytes, 7, 'deleted files that processes keep open'
+    FROM findings_at($at) AS f JOIN stores AS t USING (cluster, node, store_root)
+    WHERE f.code = 'deleted-open-file' AND f.bytes IS NOT NULL
+),
+summed AS (
+    SELECT cluster, node, filesystem, place, what, count(*) AS things, sum(bytes)::BIGINT AS bytes FROM parts GROUP BY ALL
+    UNION ALL
+    SELECT d.cluster, d.node, d.filesystem, 8,
+        CASE WHEN d.used < coalesce(sum(p.bytes), 0) THEN 'counted twice above, or gone since it was measured'
+            ELSE 'elsewhere on the filesystem, not below a store' END, NULL, d.used - coalesce(sum(p.bytes), 0)::BIGINT
+    FROM disks AS d LEFT JOIN parts AS p USING (cluster, node, filesystem) GROUP BY d.cluster, d.node, d.filesystem, d.used
+    UNION ALL
+    SELECT cluster, node, filesystem, 9, 'used, as df says', NULL, used FROM disks
+)
+SELECT node, filesystem, what, things, bytes FROM summed
+ORDER BY cluster, node, filesystem, place, bytes DESC, what
+"""
 
 
 def usage_at(
@@ -32,7 +77,7 @@ def usage_at(
     store: str | None = None,
     clock: Clock | None = None,
 ) -> Answer:
-    """Return the newest size sample of everything at ``at`` (default: now), and totals by role.
+    """Return the newest size sample of everything at ``at`` (default: now), totals by role, and the sum of each filesystem.
 
     Raises ``LakeMissingError``, ``LakeNewerError``, ``LakeError``.
     """
@@ -41,13 +86,13 @@ def usage_at(
     values = {"at": now if at is None else at, "cluster": cluster, "node": node, "store": store}
     with engine_of(lake) as engine:
         answer = ask(engine, question, values, now)
-        totals = engine.query(_TOTALS.format(question.sql), question.bound(values))
+        totals, filesystems = (engine.query(sql.format(question.sql), question.bound(values)) for sql in (_TOTALS, _FILESYSTEMS))
     rows = answer.rows.to_pylist()
     where = places(rows)
     names = ("scope", "subject", "role", "owner", "bytes", "recorded_bytes", "capacity_bytes", "available_bytes", "sampled", *where)
     sizes = {name: pa.int64() for name in names if name.endswith("bytes")}
     brief = brief_table(names, ((*_brief_sample(row), *(row[name] for name in where)) for row in rows), sizes)
-    return replace(answer, sheets=(replace(answer.sheets[0], brief=brief), Sheet("totals", totals)))
+    return replace(answer, sheets=(replace(answer.sheets[0], brief=brief), Sheet("totals", totals), Sheet("filesystems", filesystems)))
 
 
 def _brief_sample(row: Mapping[str, Any]) -> tuple[object, ...]:

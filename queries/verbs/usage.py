@@ -17,7 +17,7 @@ def usage(
     form: Form = Format.TABLE,
     as_json: AsJson = False,
 ) -> int:
-    """What took the space at an instant: layers by role and owner, stores, filesystems, and totals.
+    """What took the space at an instant: layers by role and owner, stores, filesystems, totals, and one table that sums to what df says.
 
     Examples: linktrail usage
               linktrail usage --at 2026-11-23T16:02:07Z --format csv

@@ -47,8 +47,6 @@ LIVE: Final[dict[str, str]] = {
 """Number -> why it is not replayed from files."""
 
 OPEN: Final[dict[str, str]] = {
-    "D05": "The sum of df is asked of usage, which does not yet name what lies beside the layers.",
-    "F01": "The same.",
     "G03": "No verb says what a path is in each layer of an image; only links that lead nowhere are named.",
 }
 """Number -> what is missing before it can be replayed."""
