@@ -290,7 +290,7 @@ class Sampler:
             if not target.grows and (measured is None or path in self._complete):
                 done.append(path)  # measured, perhaps by an earlier run, and it cannot have changed since
                 continue
-            due = measured + self.interval if measured is not None and target.grows else 0
+            due = measured + self._pause(target) if measured is not None and target.grows else 0
             if best is None or due < best[0]:
                 best = due, target
         for path in done:
@@ -301,8 +301,8 @@ class Sampler:
         """Return how long a tree that grows is left alone (ns)."""
         size = self._sizes.get(target.subject)
         if target.scope == "layer" or size is None:
-            return self._interval
-        return max(self._interval, round(size.inodes / self._rate * _BESIDE_SHARE * NANOSECONDS))
+            return self.interval
+        return max(self.interval, round(size.inodes / self._rate * _BESIDE_SHARE * NANOSECONDS))
 
 
 def _beside_target(path: str) -> Target:

@@ -47,6 +47,7 @@ class Difference:
     emptied: list[str] = field(default_factory=list)
     emptied_bytes: int = 0  # what the record gives those files
     retargeted: list[tuple[str, str, str]] = field(default_factory=list)
+    retargeted_by: int | None = None  # the first of them, ns UTC
 
 
 def compare(diff: Directory, headers: Headers) -> tuple[Difference, Tree]:
@@ -116,6 +117,7 @@ class _Comparison:
         if expected.kind == "symlink":
             if actual.target != expected.target:
                 found.retargeted.append((path, expected.target, actual.target))
+                found.retargeted_by = min(actual.changed_ns, found.retargeted_by or actual.changed_ns)
             return
         if expected.size is not None and actual.size != expected.size:
             if actual.size == 0:

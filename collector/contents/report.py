@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from collector.contents.compare import Difference
@@ -13,6 +14,7 @@ from collector.findings import Finding
 from collector.graph import Graph
 from collector.graph_nodes import Layer
 from linktrail.codes import CODES, SEVERITIES, Severity
+from linktrail.events import Interval
 
 SHOWN: Final = 20
 _USERS: Final = 2000  # layers looked at for the images that need one
@@ -50,7 +52,9 @@ class Reporter:
             path, was, now = found.retargeted[0]
             text = f"{len(found.retargeted)} symbolic link(s) of {name} point elsewhere than recorded, first {path}: {was} is now {now}."
             shown = [{"path": path, "recorded": was, "found": now} for path, was, now in found.retargeted[:SHOWN]]
-            yield self._finding("layer-symlink-retargeted", source, text, {"links": shown, "count": len(found.retargeted)})
+            since = None if found.retargeted_by is None else Interval(None, found.retargeted_by)
+            evidence = {"links": shown, "count": len(found.retargeted)}
+            yield replace(self._finding("layer-symlink-retargeted", source, text, evidence), since=since)
         if found.added or found.missing or found.changed:
             text = (
                 f"The files of {name} are not those its image brought: {len(found.added)} added, {len(found.missing)} missing, "

@@ -64,6 +64,7 @@ class Actual(NamedTuple):
     inode: int
     target: str
     rdev: int
+    changed_ns: int = 0  # of the inode: a link that points elsewhere is a new one, made by then
 
 
 @dataclass(slots=True)
@@ -188,7 +189,9 @@ def _look(directory: Directory, name: str) -> Actual:
     ):
         kind = "whiteout"
     target = directory.readlink(name) if kind == "symlink" else ""
-    return Actual(kind, facts.st_mode & _MODE, facts.st_uid, facts.st_gid, facts.st_size, facts.st_ino, target, facts.st_rdev)
+    return Actual(
+        kind, facts.st_mode & _MODE, facts.st_uid, facts.st_gid, facts.st_size, facts.st_ino, target, facts.st_rdev, facts.st_ctime_ns
+    )
 
 
 def _marked(directory: Directory, name: str, mark: str) -> bytes | None:
