@@ -141,12 +141,14 @@ class Sampler:
         """Take over what there is to measure beside the layers; return samples of what lies loose there, where that changed."""
         layers = [path for path, target in self._targets.items() if target.scope == "layer"]
         found = beside(self._root, layers, LAYER_HOME[survey.kind])
+        gone = (self._beside.keys() - set(found.directories)) | (self._loose.keys() - found.loose.keys())
         known = (
             Target(path, path, role_of(path), grows=True, recorded_bytes=None, owner=NOBODY, scope="beside") for path in found.directories
         )
         self._beside = {target.path: target for target in known}
         self.update(survey)
         new = {path: size for path, size in found.loose.items() if self._loose.get(path) != size}
+        new |= {path: Size(0, 0, 0, 0, 0) for path in gone}
         self._loose = found.loose
         return [_beside_sample(path, role_of(path), size) for path, size in new.items()]
 

@@ -139,7 +139,7 @@ USAGE: Final = Table(
         *COMMON,
         _need("scope", TEXT, "layer, store, filesystem, or beside (what a store keeps beside its layers)"),
         _need("subject", TEXT, "layer id, store root, or mount point"),
-        Column("role", TEXT, "what a layer serves as: image, container, orphan, temporary; beside: metadata, content, logs, volumes, other"),
+        Column("role", TEXT, "what it serves as: image, container, orphan, temporary; beside: metadata, content, logs, volumes, other"),
         Column("bytes", INTEGER, "allocated bytes (blocks x 512), a hard-linked file counted once"),
         Column("apparent_bytes", INTEGER, "sum of file sizes, a hard-linked file counted once"),
         Column("inodes", INTEGER, "number of inodes"),
