@@ -303,10 +303,8 @@ class _Collector:
         news += tuple((store.events, store.down, store.findings.trouble, store.reading_ns) for store in stores)
         news += (self._watcher.watches, asdict(self._shipping.status) if self._shipping is not None else None)
         passed = now.monotonic - self._counted[1].monotonic
-        if news == self._said and passed < _STILL_HERE * self._options.settings.status_interval * NANOSECONDS:
-            return False
-        self._said = news
-        return True
+        same, self._said = news == self._said, news
+        return not same or passed >= _STILL_HERE * self._options.settings.status_interval * NANOSECONDS
 
     def _kinds(self, store: StoreRecorder) -> Mapping[LinkKind, int]:
         """Count the links of the last reading, once a reading."""
