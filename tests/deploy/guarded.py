@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ class GuardedNode(Node):
             ACL(
                 principal=f"User:{user}",
                 host=rule["host"],
-                operation=ACLOperation[operation.upper()],
+                operation=ACLOperation[re.sub(r"(?<!^)(?=[A-Z])", "_", operation).upper()],
                 permission_type=ACLPermissionType.ALLOW,
                 resource_pattern=ResourcePattern(ResourceType[rule["resource"]["type"].upper()], rule["resource"]["name"]),
             )

@@ -60,7 +60,10 @@ class Sandbox:
         words += ["--remount-ro", "/", "--chdir", "/", "--clearenv", "--cap-drop", "ALL"]
         for name in self.capabilities:
             words += ["--cap-add", name]
-        for name, value in ({"PATH": "/usr/bin", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | self.environment).items():
+        home = "/" if self.user else "/root"  # as runc sets it by /etc/passwd of the image
+        for name, value in (
+            {"PATH": "/usr/bin", "HOME": home, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"} | self.environment
+        ).items():
             words += ["--setenv", name, value]
         return [*words, "--", *(program or (sys.executable, "-m", "linktrail", *self.arguments))]
 

@@ -125,6 +125,13 @@ def probe(pod: dict[str, Any], log: Callable[[], str]) -> None:
             time.sleep(0.3)
 
 
+def healthy(sandbox: Sandbox) -> None:
+    """``linktrail doctor`` inside, beside the running program, finds no error."""
+    words = sandbox.words(sys.executable, "-m", "linktrail", "doctor", "--json")
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_PATIENCE)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def prove(sandbox: Sandbox, capabilities: str, *, writable: list[str], read_only: list[str]) -> None:
     """What the sandbox claims is so: effective capabilities, and where it can write."""
     assert sandbox.ask("print([l.split()[1] for l in open('/proc/self/status') if l.startswith('CapEff')][0])") == capabilities
@@ -162,6 +169,7 @@ def test_as_the_chart_says(tmp_path: Path, fleet: Fleet) -> None:
         wait_for_layer(tmp_path / "lake", layer_id(7), told)
         for kind in ("DaemonSet", "Deployment"):
             probe(fleet.pod(kind), told)
+        healthy(collector)
     with open_lake(tmp_path / "lake") as engine:
         assert engine.rows("SELECT DISTINCT node, cluster, store_root FROM links") == [
             {"node": "worker-1", "cluster": "default", "store_root": "/var/lib/containers/storage"}
@@ -171,7 +179,7 @@ def test_as_the_chart_says(tmp_path: Path, fleet: Fleet) -> None:
 def unit_sandbox(name: str, state: Path, store: Path) -> Sandbox:
     """Return how a unit runs on a host that has one store, at the usual place."""
     unit = settings(DEPLOY / "systemd" / f"linktrail-{name}.service")
-    variables = dict(word.split("=", 1) for word in unit["Environment"].split()) | {"HOME": "/root"}
+    variables = dict(word.split("=", 1) for word in unit["Environment"].split())
     hidden = "/var/lib/containers" in unit.get("InaccessiblePaths", "")
     mounts = [(state, f"/var/lib/{unit['StateDirectory']}", True), *(() if hidden else ((store, "/var/lib/containers/storage", False),))]
     assert unit["User"] == "root"

@@ -207,7 +207,8 @@ def test_strimzi_topics_are_those_declared(helm: str) -> None:
         name: {"partitions": one["partitions"], "replicas": one["replication"], "config": one["config"]} for name, one in declared.items()
     }
     users = {one["metadata"]["name"]: one["spec"]["authorization"]["acls"] for one in found if one["kind"] == "KafkaUser"}
-    assert [(acl["resource"]["name"], acl["operations"]) for acl in users["linktrail-collector"]] == [
-        ("linktrail.events.v1", ["Write", "Describe"])
-    ]
+    assert {acl["resource"]["name"]: acl["operations"] for acl in users["linktrail-collector"]} == {
+        "linktrail.events.v1": ["Write", "Describe", "DescribeConfigs"],
+        "linktrail.dlq.v1": ["Describe", "DescribeConfigs"],
+    }
     assert of(found, "DaemonSet")["spec"]["template"]["spec"]["priorityClassName"] == "system-node-critical"
