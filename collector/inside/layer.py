@@ -145,7 +145,8 @@ class LayerEvents:
 
     def lost(self, now: Instant) -> None:
         """Take in that events were lost: nothing is sure until all was read again."""
-        self.sure = None
+        if self.sure is not None:
+            self.known, self.sure = self.sure.wall, None
         self._evidence.lost(now)
         self._sought.clear()
         self.scans = {"": None}

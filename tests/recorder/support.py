@@ -174,10 +174,12 @@ class Rig:
         self.clock.advance(width)
         return self.event_at(action, path, after, self.clock.now(), directory=directory)
 
-    def event_at(self, action: str, path: str, after: Instant, before: Instant, *, directory: bool = False) -> tuple[int, int]:
+    def event_at(
+        self, action: str, path: str, after: Instant, before: Instant, *, directory: bool = False, cookie: int = 0
+    ) -> tuple[int, int]:
         """Tell of an event with a given bracket."""
         place, _, name = path.rpartition("/")
-        change = Change(self.store.root / place if place else self.store.root, name, action, directory)
+        change = Change(self.store.root / place if place else self.store.root, name, action, directory, cookie)
         self.watcher.reports.append(WatchBatch((change,), after, before))
         return after.wall, before.wall
 
