@@ -113,7 +113,7 @@ class Recorder:
             self._keeper.start()
         if self._barrier is not None:
             self._watcher.cover(self._barrier.plan)
-        self._spool.begin_run()
+        self._spool.begin_run(after=self._ledger.last_run)
 
     def take_over(self, settings: Settings) -> None:
         """Record as ``settings`` say from now on; sizes of memory and of the spool stay as they are."""

@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,7 +33,7 @@ import pyarrow as pa
 from collector.spool_directory import FULL, Identity, batch_name, batch_offset, failed, make_identity, read_cursor, take_lock
 from collector.spool_reader import SpoolReader
 from linktrail import batch
-from linktrail.clock import NANOSECONDS, Clock
+from linktrail.clock import Clock
 from linktrail.durable import TEMPORARY_SUFFIX, FileSystem
 from linktrail.errors import SpoolError, SpoolFullError
 from linktrail.events import Row
@@ -42,6 +42,7 @@ from linktrail.schema import TABLES
 __all__ = ["Sealed", "Spool", "SpoolReader"]
 
 LIMIT_BYTES: Final = 1 << 30
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RESERVE_BYTES: Final = 16 << 20
 
 
@@ -152,11 +153,18 @@ class Spool:
 
     # --- writing ------------------------------------------------------------------------------------------------
 
-    def begin_run(self) -> str:
-        """Start a new run (``20261124T000000Z-1a2b3c4d``) with batch and row numbers from 0; rows still buffered belong to it."""
+    def begin_run(self, after: str | None = None) -> str:
+        """Start a new run (``20261124T000000.000000Z-1a2b3c4d``) with batch and row numbers from 0; rows still buffered belong to it.
+
+        Its name begins with its start, and sorts behind ``after``, the run before it, also where both began within a clock tick or the
+        clock was set back: what is known of a link is what the last of its runs says.
+        """
         self._require_sound()
-        started = datetime.fromtimestamp(self._clock.now().wall // NANOSECONDS, UTC)
-        self.run = f"{started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}"
+        started = _EPOCH + timedelta(microseconds=self._clock.now().wall // 1000)
+        earlier = _start_of(after)
+        if earlier is not None and started <= earlier:
+            started = earlier + timedelta(microseconds=1)
+        self.run = f"{started:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
         self._batch = self._seq = 0
         self._previous_digest = ""
         return self.run
@@ -321,3 +329,14 @@ def _rows_that_fit(rows: pa.Table) -> int:
     while count > 1 and rows.slice(0, count).nbytes > batch.MAX_BYTES:
         count = -(-count // 2)
     return int(count)
+
+
+def _start_of(run: str | None) -> datetime | None:
+    """Return when a run began, as its name says; names of older versions have no fraction."""
+    text = "" if run is None else run.partition("-")[0]
+    for form in ("%Y%m%dT%H%M%S.%fZ", "%Y%m%dT%H%M%SZ"):
+        try:
+            return datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:  # the other form, or none of ours
+            continue
+    return None

@@ -282,11 +282,22 @@ def test_order_of_use_is_enforced(tmp_path: Path) -> None:
     with pytest.raises(SpoolError, match="no run"):
         spool.seal()
     run = spool.begin_run()
-    assert run.startswith("20261123T160000Z-")
+    assert run.startswith("20261123T160000.000000Z-")
     assert [one.run for one in spool.seal()] == [run]
     spool.close()
     with pytest.raises(SpoolError, match="closed"):
         spool.append("links", [link(2)])
+
+
+def test_a_run_sorts_behind_the_one_before_it(tmp_path: Path) -> None:
+    """Also when both began at the same instant, when the clock was set back, and when an older version named the first."""
+    spool = opened(tmp_path / "spool", begin=False)
+    first = spool.begin_run()
+    assert first < spool.begin_run(after=first)
+    ahead = "20301231T235959.999999Z-ffffffff"
+    assert spool.begin_run(after=ahead).startswith("20310101T000000.000000Z-")
+    assert spool.begin_run(after="20301231T235959Z-ffffffff") < ahead
+    assert spool.begin_run(after="of nobody knows when").startswith("20261123T160000.000000Z-")
 
 
 def test_leftovers_of_a_crash_are_cleared_away(tmp_path: Path) -> None:
