@@ -40,6 +40,9 @@ ORDER BY id
 _EXACT: Final = _IDS.format("subject = $name", "layer_id = $name", "target = $name")
 _BEGINS: Final = "(starts_with({0}, $name) OR starts_with({0}, 'sha256:' || $name) OR contains({0}, '/' || $name))"
 _PREFIX: Final = _IDS.format(_BEGINS.format("subject"), _BEGINS.format("layer_id"), _BEGINS.format("target"))
+_BESIDE: Final = (
+    "SELECT 1 AS found FROM usage WHERE scope = 'beside' AND subject = $name LIMIT 1"  # a directory beside the layers: an id and a path
+)
 _NUMBER: Final = """
 SELECT layer_id AS id FROM links WHERE link_kind = 'layer_directory' AND subject = $name AND layer_id IS NOT NULL
 UNION SELECT subject FROM links WHERE link_kind = 'layer_record' AND target = $name
@@ -73,7 +76,7 @@ def find_subject(engine: Engine, name: str) -> Subject:
     if name.isascii() and name.isdecimal() and (layers := [row["id"] for row in engine.rows(_NUMBER, {"name": name})]):
         return _only(name, layers)
     if engine.rows(_EXACT, {"name": name}):
-        return Subject(name)
+        return Subject(name, name if engine.rows(_BESIDE, {"name": name}) else None)
     found = _by_path(engine, name) if "/" in name else None
     return found or _by_beginning(engine, name)
 

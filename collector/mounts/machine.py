@@ -82,6 +82,7 @@ class Machine:
         self._remembered: OrderedDict[str, str] = OrderedDict()
         self._overlays: dict[str, frozenset[str]] = {}  # devices, by store
         self._not_before = 0  # monotonic ns
+        self._went: int | None = None  # when an overlay of a store was found gone (monotonic ns)
         self._watch: select.poll | None = None
         self._watched: list[int] = []
 
@@ -163,11 +164,16 @@ class Machine:
         return self._namespaces[1]
 
     def _open_files(self, root: str, overlays: frozenset[str]) -> OpenFiles:
-        """Return the open files; they are read again when an overlay of the store went, for then somebody may still hold files of it."""
+        """Return the open files; when an overlay of the store went, somebody may still hold files of it.
+
+        Engines unmount first and delete a moment later, so for a while after that they are read at every look.
+        """
         now = self._clock.now().monotonic
-        gone = self._overlays.get(root, overlays) - overlays
+        if self._overlays.get(root, overlays) - overlays:
+            self._went = now
         self._overlays[root] = overlays
-        if self._files is None or not self._keep or gone or now - self._files[0] > FILES_SECONDS * NANOSECONDS:
+        recently = self._went is not None and now - self._went < FILES_SECONDS * NANOSECONDS
+        if self._files is None or not self._keep or recently or now - self._files[0] > FILES_SECONDS * NANOSECONDS:
             self._files = (now, read_open_files(self._proc))
         return self._files[1]
 

@@ -36,7 +36,7 @@ def happened_to(
     """
     with engine_of(lake) as engine:
         meant = find_subject(engine, subject)
-        path = meant.path if meant.id is None else None
+        path = meant.path if meant.id in (None, meant.path) else None
         title = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
         values = {"id": meant.id, "path": path, "since": after, "until": before, "cluster": cluster, "node": node}
         return _told(engine, values, title, present(clock))

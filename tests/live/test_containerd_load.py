@@ -57,7 +57,7 @@ def turns_of(engine: Containerd) -> int:
 def locks_of(pid: int) -> list[str]:
     """Return the lines of /proc/locks that are of a process, or of nobody that can be named."""
     lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    return [line for line in lines if re.search(rf" {pid} [0-9a-f]+:", line)]
+    return [line.partition(": ")[2] for line in lines if re.search(rf" {pid} [0-9a-f]+:", line)]  # without its running number
 
 
 def whole(survey: Survey) -> int:
@@ -83,6 +83,7 @@ def test_a_thousand_readings_under_load() -> None:
         driver = Driver()
         seen = [0]
         unstable = 0
+        before = locks_of(os.getpid())  # other tests of this process may hold locks of their own
         with load(engine) as process:
             for _ in range(3):
                 report = run_check([engine.root], clock=SystemClock())
@@ -99,7 +100,7 @@ def test_a_thousand_readings_under_load() -> None:
                 assert survey.problems == ()
                 seen.append(whole(survey))
                 if len(seen) % 50 == 0:
-                    assert locks_of(os.getpid()) == []
+                    assert set(locks_of(os.getpid())) <= set(before)
                     assert locks_of(engine.pid), "the daemon holds the lock on its databases, as ever"
                     time.sleep(0.05)  # let the load get on where there are few processors
         assert seen == sorted(seen), "what was read once is not unread later"

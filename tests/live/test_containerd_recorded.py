@@ -52,8 +52,7 @@ def test_a_container_is_known_after_it_is_gone(tmp_path: Path) -> None:
             assert {row["container_image_name"] for row in directory if row["container_id"]} == {IMAGE}
             said = recorder.linktrail("whois", number)
             assert {(row["owner_kind"], row["owner"]) for row in said["rows"]} == {("container", "c1"), ("image", IMAGE)}
-            gaps = recorder.query("SELECT * FROM coverage WHERE kind = 'gap'")
-            assert gaps == []
+            assert recorder.gaps() == []
 
 
 def test_a_phantom_child_opens_a_finding_and_its_healing_closes_it(tmp_path: Path) -> None:

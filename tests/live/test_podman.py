@@ -86,7 +86,7 @@ def test_the_life_of_containers(podman: Podman) -> None:
     assert plumbing(rows, base) == expected_plumbing("created", base=True)
     assert plumbing(rows, middle) == plumbing(rows, top) == expected_plumbing("created")
     assert plumbing(rows, first_layer) == expected_plumbing(*both, image=False)
-    assert plumbing(rows, committed_layer) == expected_plumbing(*both)
+    assert plumbing(rows, committed_layer, (committed.before, gone.after)) == expected_plumbing(*both)
     for layer, step in ((base, loaded), (middle, loaded), (top, loaded), (first_layer, created), (committed_layer, committed)):
         for row in of(rows, "created", layer):
             happened(row, step)

@@ -73,10 +73,19 @@ def agrees(rows: Sequence[Recorded], podman: Podman) -> None:
         assert depth == len(inspected["RootFS"]["Layers"])
 
 
-def plumbing(rows: Iterable[Recorded], layer: str) -> Counter[tuple[str, str]]:
-    """Return how often which (kind of link, action) of a layer's own plumbing was recorded; ``changed`` aside."""
+def plumbing(rows: Iterable[Recorded], layer: str, lived: tuple[int, int] | None = None) -> Counter[tuple[str, str]]:
+    """Return how often which (kind of link, action) of a layer's own plumbing was recorded; ``changed`` aside.
+
+    A short link that came and went before it could be read is told without a target, so of no layer: it is this one's when it did
+    while the layer ``lived`` (ns UTC).
+    """
     kinds = {"layer_record", "layer_directory", "parent_pointer", "link_file", "short_link", "lower_reference", "data_file"}
-    of_layer = (row for row in rows if layer in (row.subject, row.layer_id) and row.link_kind in kinds and row.action != "changed")
+
+    def is_of_layer(row: Recorded) -> bool:
+        unread = row.link_kind == "short_link" and row.layer_id is None and row.target is None
+        return layer in (row.subject, row.layer_id) or (unread and lived is not None and row.meets(*lived))
+
+    of_layer = (row for row in rows if row.link_kind in kinds and row.action != "changed" and is_of_layer(row))
     return Counter((row.link_kind, row.action) for row in of_layer)
 
 

@@ -131,7 +131,7 @@ def test_a_person_at_a_terminal(story: Path, tmp_path: Path) -> None:
             os.write(terminal, b"SELECT count(*) * 0 + 3007 AS n FROM owner\t")
             wait_for(terminal, "FROM owners")
             os.write(terminal, b";\r")
-            wait_for(terminal, "1 row")
+            wait_for(terminal, "1 row", "linktrail>")  # a key that comes before the prompt is lost
             os.write(terminal, b"\x04")
             assert process.wait(30) == 0
         finally:
@@ -142,11 +142,12 @@ def test_a_person_at_a_terminal(story: Path, tmp_path: Path) -> None:
     assert "SELECT count(*) * 0 + 3007 AS n FROM owners;" in history.read_text(encoding="utf-8")
 
 
-def wait_for(terminal: int, text: str, seconds: float = 30.0) -> None:
-    """Read the terminal until ``text`` was shown."""
+def wait_for(terminal: int, *texts: str, seconds: float = 30.0) -> None:
+    """Read the terminal until ``texts`` were shown, one after the other."""
     shown = ""
+    wanted = re.compile(".*".join(map(re.escape, texts)), re.DOTALL)
     deadline = time.monotonic() + seconds
-    while text not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown):
-        assert time.monotonic() < deadline, f"{text!r} was not shown in {shown!r}"
+    while not wanted.search(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)):
+        assert time.monotonic() < deadline, f"{texts} were not shown in {shown!r}"
         if select.select([terminal], [], [], 0.2)[0]:
             shown += os.read(terminal, 65536).decode(errors="replace")
