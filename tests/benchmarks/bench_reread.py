@@ -45,7 +45,7 @@ def _reread(root: Path, rounds: int) -> list[dict[str, object]]:
         one_transaction(store, turn)
         again.append(_seconds(lambda: driver.survey(root, clock=_CLOCK)))
     store.close()
-    return [_row(f"reread {size >> 20} MB meta.db", again, "first reading", first, "ratio < 0.1")]
+    return [_row(f"reread {size >> 20} MB meta.db", again, "first reading", first, "< 0.1")]
 
 
 def _survey(root: Path, rounds: int) -> list[dict[str, object]]:
