@@ -27,6 +27,7 @@ from processor.intake import Intake, Record
 
 BATCH_UNDECODABLE: Final = "batch-undecodable"
 BATCH_FOREIGN: Final = "batch-foreign"
+_LONGEST_NAME: Final = 200
 _URGENT_TABLES: Final = frozenset({"links", "findings"})
 
 
@@ -172,7 +173,8 @@ def _open(record: Record) -> tuple[batch.Header, pa.Table]:
         raise ForeignBatchError(where=record.where, what=record.foreign)
     header, rows = batch.decode(record.data, record.where)
     if record.owned and (header.cluster, header.node) != (record.cluster, record.node):
-        what = f"it says that it is of {header.cluster}/{header.node}, and the topic is that of {record.cluster}/{record.node} alone"
+        claimed = f"{header.cluster[:_LONGEST_NAME]}/{header.node[:_LONGEST_NAME]}"  # whoever wrote it chose them
+        what = f"it says that it is of {claimed}, and the topic is that of {record.cluster}/{record.node} alone"
         raise ForeignBatchError(where=record.where, what=what)
     return header, rows
 

@@ -7,6 +7,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from linktrail.broker import Connection, record_key
 from linktrail.errors import UsageError
@@ -165,7 +166,7 @@ def test_a_group_shares_the_topics_of_nodes(tmp_path: Path, make_topics: TopicMa
     nodes = [f"node-{number}" for number in range(7)]
     make(brokers, connection, *nodes)
     issuers = [Issuer(tmp_path / f"spool-{node}", node=node) for node in nodes]
-    lake, membership = tmp_path / "lake", Membership(group=f"{connection.settings.topic}-many")
+    lake, membership = tmp_path / "lake", Membership(group=f"{connection.settings.topic}-many", session_seconds=6.0, request_seconds=3.0)
     members: list[Working] = []
     with contextlib.ExitStack() as stack:
         members += [stack.enter_context(working(lake, connection, membership)) for _ in range(2)]
@@ -181,6 +182,32 @@ def test_a_group_shares_the_topics_of_nodes(tmp_path: Path, make_topics: TopicMa
     assert sum(offset.offset for offset in offsets.values()) == 28
 
 
+def test_a_member_of_before_and_a_new_one_share_by_range(
+    tmp_path: Path, make_topics: TopicMaker, brokers: Brokers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While processors are upgraded one after the other: the older ones know no other assignment, and the group works on."""
+    connection = make_topics(2)
+    make(brokers, connection, "node-a")
+    issuers = [Issuer(tmp_path / f"spool-{node}", node=node) for node in ("node-a", "shared")]
+    lake = tmp_path / "lake"
+    membership = Membership(group=f"{connection.settings.topic}-upgraded", session_seconds=6.0, request_seconds=3.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("processor.kafka_consumer.RoundRobinPartitionAssignor", RangePartitionAssignor)
+        older = Working(lake, connection, membership)
+        until(lambda: len(older.feed.intakes) == 3)
+    with working(lake, connection, membership) as newer:
+        until(lambda: sorted(len(member.feed.intakes) for member in (older, newer)) == [1, 2], what="shared by range")
+        for issuer, where in zip(issuers, (own(connection), connection), strict=True):
+            issuer.issue(6)
+            ship(issuer, where)
+        until(lambda: batches(lake) == 12)
+        older.stop()
+        until(lambda: len(newer.feed.intakes) == 3)
+    assert not older.error
+    assert not newer.error
+    check(find(lake, connection), *issuers)
+
+
 def test_partitions_of_ones_own_have_every_node_between_them(make_topics: TopicMaker, brokers: Brokers) -> None:
     """``--partitions`` 0, 1 and 2 of three: each place once, and each some of the nodes."""
     connection = make_topics(3)
@@ -192,3 +219,17 @@ def test_partitions_of_ones_own_have_every_node_between_them(make_topics: TopicM
     assert all(len(part) > 1 for part in parts)
     with pytest.raises(UsageError, match="no partition 3"):
         chosen(topics, shared, [3])
+
+
+def test_names_in_a_foreign_batch_are_hostile(tmp_path: Path, make_topics: TopicMaker, brokers: Brokers) -> None:
+    """Whoever writes one chooses what it says of itself, and its key: what is stated of that stays short and printable."""
+    connection = make_topics()
+    [topic] = make(brokers, connection, "node-a")
+    loud = Issuer(tmp_path / "spool", node="\x1b[2J\n" + "x" * 100_000)
+    loud.issue(1)
+    send(topic, files(loud), key=record_key("c", "node-a"))
+    send(topic, files(loud), key=b"c/\x1b[2J\n" + b"y" * 100_000)
+    process_all(tmp_path / "lake", connection)
+    gaps = find(tmp_path / "lake", connection).gaps
+    assert [gap["node"] for gap in gaps] == ["node-a"] * 2
+    assert all(gap["message"].isprintable() and len(gap["message"]) < 1000 for gap in gaps)
