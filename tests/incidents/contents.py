@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from collector.check import run_check
+from collector.whatis import what_is
 from linktrail.testing.clock import FakeClock
 from linktrail.testing.containers_storage import Layer, StoreBuilder, Symlink, finish, layer_ids
 from tests.contents.test_containerd import build
 from tests.incidents.made import APP, shop
 from tests.incidents.registry import incident
-from tests.incidents.replay import HOUR, Ask, Says, Scene
+from tests.incidents.replay import HOUR, Ask, Says, Scene, allocated
 
 
 def inside(scene: Scene, code: str | None, words: Sequence[str], *, all_links: bool = False) -> None:
@@ -99,3 +100,30 @@ def replaced_link(scene: Scene) -> Says:
     scene.record()
     inside(scene, "layer-symlink-retargeted", ("srv/file", "file1.ext", "file1.alt", layer_ids(layers)[0], APP))
     return Says(None, asks=(Ask("whois", f"overlay/{layer_ids(layers)[0]}/diff/srv/file", (APP,)),))
+
+
+@incident("G03", "a layer writes below a path that is a symbolic link in the layer under it: what is the path, in which layer?")
+def another_kind(scene: Scene) -> Says:
+    builder = StoreBuilder(scene.root, clock=scene.clock)
+    base = Layer({"usr/pki/ca": b"c" * 900, "etc/pki": Symlink("../usr/pki")})
+    layers = [base, Layer({"etc/pki/own": b"o" * 5000})]
+    finish(builder.pull("quay.io/shop/base:1", [base]))
+    broken = scene.break_in(lambda: finish(builder.pull(APP, layers)))
+    lower, upper = layer_ids(layers)
+    report = what_is("/etc/pki", [scene.root], inside=APP, clock=scene.clock, configurations=())
+    ((chain,),) = ([told for _, chains in report.stores for told in chains],)
+    assert [(row.layer, row.standing.kind, row.standing.target) for row in chain.rows] == [
+        (upper, "directory", None),
+        (lower, "symlink", "../usr/pki"),
+    ]
+    ((path, over, under),) = chain.changes
+    assert (path, over.layer, under.layer) == ("etc/pki", upper, lower)
+    assert [image.names for image in chain.images.values()] == [[APP]]
+    return Says(
+        None,
+        asks=(
+            Ask("timeline", upper, ("layer_directory", "created"), when=broken),
+            Ask("whois", f"overlay/{upper}/diff/etc/pki", (APP,)),
+            Ask("usage", "", (upper, APP, str(allocated(builder.root / "overlay" / upper))), together=True),
+        ),
+    )

@@ -45,8 +45,3 @@ LIVE: Final[dict[str, str]] = {
     "F04": "The store is healthy; what is wrong is the number that a runtime answers to the kubelet.",
 }
 """Number -> why it is not replayed from files."""
-
-OPEN: Final[dict[str, str]] = {
-    "G03": "No verb says what a path is in each layer of an image; only links that lead nowhere are named.",
-}
-"""Number -> what is missing before it can be replayed."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.incidents import families
-from tests.incidents.registry import LIVE, OPEN, REPLAYS
+from tests.incidents.registry import LIVE, REPLAYS
 from tests.incidents.replay import Scene, check
 from tests.stores import FIXTURES
 
@@ -28,6 +28,6 @@ def test_no_incident_is_forgotten() -> None:
         pytest.skip("needs the reference beside the checkout (../shared/reference)")
     kinds = dict(re.findall(r"^#### (\w+) - .*?class `[^`]+`; ([a-z-]+)", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL))
     assert len(kinds) == 59
-    assert sorted([*REPLAYS, *LIVE, *OPEN]) == sorted(kinds)
+    assert sorted([*REPLAYS, *LIVE]) == sorted(kinds)
     assert {kinds[number] for number in LIVE} == {"needs-live-engine"}
-    assert all(reason.endswith(".") for reason in (*LIVE.values(), *OPEN.values()))
+    assert all(reason.endswith(".") for reason in LIVE.values())
