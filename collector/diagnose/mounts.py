@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from collector.diagnose.cases import Case, fact, listed, short, texts
 from collector.diagnose.context import Examination
-from collector.links import Link, LinkState
+from collector.links import Link, LinkKind, LinkState
 from linktrail.sizes import human_bytes
 from linktrail.text import printable
 
@@ -73,6 +73,8 @@ def _mount(look: Examination, link: Link) -> None:
             times=look.layer_times(layers, place),
             compared=(*look.files_of("layers"), *look.files_of("containers")),
             keys=[link.key],
+            needs=[(LinkKind.LAYER_DIRECTORY, name, look.graph.path_of(name)) for name in lost] if len(lost) == 1 else (),
+            unheld=() if deleted else [layer],
             owner=link.owner,
             grace="none" if deleted else None,
         )

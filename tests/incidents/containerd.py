@@ -65,6 +65,7 @@ def outlived(scene: Scene) -> Says:
     return Says(
         "unreferenced-layer",
         made.id("c1"),
+        when=broken,
         owner="web-1",
         bytes=made.size("c1"),
         asks=(

@@ -46,6 +46,7 @@ def what_is_each(scene: Scene) -> Says:
     return Says(
         "unaccounted-layer",
         writable,
+        when=broken,
         owner="web-1",
         bytes=allocated(made.directory(writable)),
         asks=(
@@ -67,6 +68,7 @@ def outlived(scene: Scene) -> Says:
     return Says(
         "unreferenced-layer",
         writable,
+        when=broken,
         owner="web-1",
         bytes=allocated(made.directory(writable)),
         asks=(

@@ -56,19 +56,17 @@ def lost_and_made_again(scene: Scene) -> Says:
             made.builder.damage.lose_short_link(layer)
 
     broken = scene.break_in(lose)
-    says = Says(
+    return Says(
         "short-link-missing",
         made.base,
         words=(made.short[made.base],),
-        when=None,
+        when=broken,
         owner=APP,
         asks=(
             Ask("timeline", made.base, ("boot", "removed", made.short[made.base])),
             Ask("findings", "", (made.top, "short-link-missing")),
         ),
     )
-    assert broken.healthy < broken.happened
-    return says
 
 
 @incident("A07", "link file and symbolic link of a layer are both gone: the record still knows the name")
@@ -153,12 +151,13 @@ def name_leads_nowhere(scene: Scene) -> Says:
         scene.crash()
         made.builder.damage.lose_short_link(made.top)
 
-    scene.break_in(lose)
+    broken = scene.break_in(lose)
     name = made.short[made.top]
     return Says(
         "short-link-missing",
         made.top,
         words=(name,),
+        when=broken,
         owner=APP,
         asks=(
             Ask("timeline", name, (f"../{made.top}/diff", "removed", "boot")),

@@ -14,7 +14,7 @@ from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
 from collector.findings import Diagnosis, Finding, Withheld
 from collector.findings_log import FindingsLog, finding_id
-from collector.ledger import Ledger, StoreMemory
+from collector.ledger import Ledger
 from collector.links import Link, LinkKind, LinkState, Problem, StoreKind, Survey, removed
 from collector.lives import Lives, Round
 from collector.measure import Size
@@ -22,6 +22,7 @@ from collector.outbox import Outbox
 from collector.rows import finding_row
 from collector.samples import Sampler, targets
 from collector.spool import Spool
+from collector.store_memory import StoreMemory
 from collector.stores.containers_storage import DRIVER
 from collector.stores.protocol import Change
 from linktrail.clock import Instant
