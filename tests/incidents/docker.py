@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.docker_store.build import Small, digest, short_name
+from tests.docker_store.build import Small, build_id, digest, short_name
 from tests.incidents.registry import incident
 from tests.incidents.replay import DAY, Ask, Says, Scene, allocated
 
@@ -91,5 +91,32 @@ def copies(scene: Scene) -> Says:
             *(Ask("findings", "", ("unaccounted-layer", name, str(size)), together=True) for name in lost),
             Ask("timeline", lost[1], ("boot", "created")),
             Ask("leaks_by_code", "", ("unaccounted-layer", '"leaks": 3', f'"bytes": {3 * size}'), together=True),
+        ),
+    )
+
+
+@incident("D02", "builds run side by side and leave directories of BuildKit's that nothing refers to")
+def left_by_builds(scene: Scene) -> Says:
+    store = Small(scene.root)
+    left = [build_id(f"build {number}") for number in range(4)]
+
+    def build() -> None:
+        for name in left:
+            home = store.directory(name, store.place(store.top).name)
+            (home / "diff/object").write_bytes(b"o" * 60_000)
+        store.snapshot(build_id("kept"), store.top)
+
+    broken = scene.break_in(build)
+    size = allocated(store.overlay / left[0])
+    return Says(
+        "unaccounted-layer",
+        left[2],
+        when=broken,
+        bytes=size,
+        asks=(
+            *(Ask("timeline", name, ("layer_directory", "created"), when=broken) for name in left),
+            Ask("leaks_by_code", "", ("unaccounted-layer", '"leaks": 4', f'"bytes": {4 * size}'), together=True),
+            Ask("can-delete", left[1], ("yes", str(size))),
+            Ask("can-delete", build_id("kept"), ("no",)),
         ),
     )
