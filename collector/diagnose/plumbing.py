@@ -113,6 +113,7 @@ def _link_file_missing(look: Examination, place: Place, layer: Layer, message: s
         evidence={
             "short_name": name,
             "short_links": [link.subject for link in place.short_links],
+            "in_lower_of": sorted(look.lower_users.get(name or "", []))[:20],
             "content": place.link_file.target if place.link_file is not None else None,
         },
         keys=[(LinkKind.LINK_FILE, place.name, path)],

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 
+from linktrail.clock import NANOSECONDS as SECOND
 from linktrail.testing.containers_storage import Layer, finish, layer_ids, stop_after
+from tests.incidents.contents import inside
 from tests.incidents.made import APP, BASE, OTHER, shop
 from tests.incidents.registry import incident
-from tests.incidents.replay import HOUR, MINUTE, Ask, Says, Scene, allocated
+from tests.incidents.replay import HOUR, MINUTE, Ask, Broken, Says, Scene, allocated
 
 
 @incident("B01", "a VM is powered off: images.json is ahead of layers.json, the directories are still there")
@@ -58,7 +60,7 @@ def killed_pull(scene: Scene) -> Says:
     asked = scene.now
     scene.wait(HOUR)
     finish(made.builder.open_store())
-    removed = scene.record()
+    removed = Broken(asked - 2 * SECOND, scene.now, scene.record())
     return Says(
         "incomplete-layer",
         cut,
@@ -66,8 +68,10 @@ def killed_pull(scene: Scene) -> Says:
         bytes=size,
         at=asked,
         asks=(
-            Ask("timeline", cut, ("closed", "removed", str(size))),
-            Ask("findings_history", "", (cut, "incomplete-layer", str(size)), {"since": broken.healthy, "until": removed + 10**10}),
+            Ask("timeline", cut, ("closed", str(size))),
+            Ask("timeline", cut, ("layer_directory", "removed"), when=removed),
+            Ask("shared_by", cut, nothing=True),
+            Ask("findings_history", "", (cut, "incomplete-layer", str(size)), {"since": broken.healthy, "until": scene.now}),
         ),
     )
 
@@ -148,6 +152,7 @@ def false_alarm(scene: Scene) -> Says:
     made = shop(scene)
     made.directory(made.base).joinpath("diff/etc").touch()
     scene.break_in(lambda: None)
+    inside(scene, None, ())
     return Says(None, asks=(Ask("timeline", made.base, ("observed", "measured")), Ask("can-delete", made.base, ("no", APP))))
 
 

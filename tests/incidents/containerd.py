@@ -184,23 +184,30 @@ def expired(scene: Scene) -> Says:
     made = kube(scene)
     name = chain("pulled")
 
+    expiry: list[int] = []
+
     def pull() -> None:
+        expiry.append(scene.now + round(DAY * 1e9))
         made.numbers[name] = made.store.snapshot(name, MIDDLE)
         (made.store.directory(made.numbers[name]) / "fs/pulled").write_bytes(b"p" * 200_000)
-        labels = {"containerd.io/gc.expire": iso(scene.now + round(DAY * 1e9)) or ""}
+        labels = {"containerd.io/gc.expire": iso(expiry[0]) or ""}
         made.store.lease("pull-1", {"snapshots/overlayfs": [name]}, labels)
         made.store.commit()
 
-    scene.break_in(pull)
+    broken = scene.break_in(pull)
     scene.wait(7 * DAY)
     scene.record()
     scene.record()
     return Says(
         "unreferenced-layer",
         made.id(name),
-        words=("Lease pull-1 held it until",),
+        words=(f"Lease pull-1 held it until {iso(expiry[0])}",),
+        when=Broken(expiry[0], expiry[0], expiry[0]),
         bytes=made.size(name),
-        asks=(Ask("why", made.id(name), ("Nothing on record held it",)), Ask("timeline", made.id(name), ("lease", "created"))),
+        asks=(
+            Ask("why", made.id(name), ("Nothing on record held it",)),
+            Ask("timeline", made.id(name), ("lease", "created", "pull-1"), when=broken),
+        ),
     )
 
 
@@ -222,7 +229,11 @@ def phantom(scene: Scene) -> Says:
         words=(name,),
         when=broken,
         owner=OTHER,
-        asks=(Ask("why", made.id(EXTRA), ("phantom child", OTHER)), Ask("timeline", made.id(EXTRA), (name, "removed"))),
+        asks=(
+            Ask("why", made.id(EXTRA), ("phantom child", OTHER)),
+            Ask("timeline", f"k8s.io/6/{name}", ("layer_directory", "removed"), when=broken),
+            Ask("can-delete", made.id(EXTRA), ("no", OTHER)),
+        ),
     )
 
 
