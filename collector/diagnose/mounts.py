@@ -48,7 +48,8 @@ def _mount(look: Examination, link: Link) -> None:
     where = f"mounted at {printable(link.subject)}"
     if deleted:
         what = (
-            f"{'Layers' if len(lost) > 1 else 'Layer'} {listed(lost or [layer])} {'were' if len(lost) > 1 else 'was'} removed while {where}"
+            f"{'Layers' if len(lost) > 1 else 'Layer'} {listed(_places(lost or [layer]))} {'were' if len(lost) > 1 else 'was'} removed "
+            f"while {where}"
         )
     else:
         what = f"Layer {short(layer)} is {where}, but no container or image needs it"
@@ -79,6 +80,11 @@ def _mount(look: Examination, link: Link) -> None:
             grace="none" if deleted else None,
         )
     )
+
+
+def _places(names: Iterable[str]) -> list[str]:
+    """Name layers without a record as people can find them: a number says nothing alone."""
+    return [f"snapshots/{name}" if name.isdecimal() else name for name in names]
 
 
 def _recorded_mount(look: Examination, link: Link) -> None:
@@ -148,8 +154,8 @@ def _open_file(look: Examination, link: Link) -> None:
             "layer" if layer is not None else "mount",
             link.subject,
             None,
-            f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open and"
-            f" {'holds' if count == 1 else 'hold'} {human_bytes(size)}{_by(holders)}.",
+            f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open{_by(holders)} and"
+            f" {'holds' if count == 1 else 'hold'} {human_bytes(size)}.",
             look.advice.deleted_open_file([_number(holder.get("process")) for holder in holders]),
             related=[name for name in (layer, link.owner.container_id) if name],
             evidence={
@@ -168,12 +174,21 @@ def _open_file(look: Examination, link: Link) -> None:
 
 def _held_by(spaces: list[dict[str, Any]]) -> str:
     count = len(spaces)
-    return f" (in {count} mount namespaces)" if count > 1 else f" (in {printable(str(spaces[0].get('namespace')))})" if spaces else ""
+    named = [_process(space) for space in spaces[:3]]
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f", in the mount namespace{'' if count == 1 else 's'} of {', '.join(named)}{more}" if spaces else ""
+
+
+def _process(space: Mapping[str, Any]) -> str:
+    """Name the first process of a namespace, and the namespace."""
+    pids = space.get("processes")
+    pid = _number(pids[0]) if isinstance(pids, list) and pids else 0
+    return f"{printable(str(space.get('command') or 'process'), 40)} ({pid}, {printable(str(space.get('namespace')))})"
 
 
 def _by(holders: list[dict[str, Any]]) -> str:
     named = [f"{printable(str(holder.get('command')), 40)} ({_number(holder.get('process'))})" for holder in holders[:3]]
-    return f" by {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
+    return f" in {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
 
 
 def _first_processes(spaces: Iterable[Mapping[str, Any]]) -> list[int]:

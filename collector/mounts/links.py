@@ -2,8 +2,8 @@
 
 * MOUNT, path ``mountinfo#<device>``: subject=mount point (in the namespace of process 1 where it is mounted there, else in the first
   that has it), target=layer: the upper one, else the nearest lower one; detail {type, device, lower: [layers], deleted: true when the
-  directory was removed under the mount}; facts {namespaces: [{namespace, point, processes}], read_only}. One for each overlay however
-  many namespaces have it; also for a layer's directory that is bind-mounted
+  directory was removed under the mount}; facts {namespaces: [{namespace, point, processes, command}], read_only}. One for each overlay
+  however many namespaces have it; also for a layer's directory that is bind-mounted
   elsewhere (but as the root of a process: so engines unpack, for some milliseconds)
 * OPEN_FILE, path ``open-files#<layer or device>``: subject=layer, or ``overlay <device>`` where the overlay that held it is mounted
   nowhere any more and nobody remembers of which layer it was; target=layer; detail {device, detached}; facts {bytes, files,
@@ -77,7 +77,8 @@ class MountLinks:
         seen = self._seen[key]
         seen.count += 1
         if len(seen.where) < _SHOWN:
-            seen.where.append({"namespace": space.name, "point": mount.point, "processes": list(space.processes[:_SHOWN])})
+            living = list(space.processes[:_SHOWN])
+            seen.where.append({"namespace": space.name, "point": mount.point, "processes": living, "command": space.command})
 
     def _of_overlay(self, mount: Mount) -> _Seen | None:
         made = self._made.get(mount.device)

@@ -138,7 +138,8 @@ def deleted_and_open(scene: Scene) -> Says:
         owner="web-1",
         bytes=3 << 20,
         asks=(
-            Ask("usage", "", ("deleted files that processes keep open", str(3 << 20))),
+            Ask("usage", "", (f'"what": "deleted files that processes keep open", "things": 1, "bytes": {3 << 20}',)),
+            Ask("usage", "", ('"what": "writable layer of shop/web-1"',)),
             Ask("timeline", made.writable, ("open_file", "created"), when=broken),
         ),
     )
@@ -161,7 +162,7 @@ def mounted_elsewhere(scene: Scene) -> Says:
     return Says(
         "orphan-mount",
         point,
-        words=(writable, "118860", "nsenter --target 118860"),
+        words=(writable, "in the mount namespace of node_exporter (118860", "nsenter --target 118860"),
         when=broken,
         asks=(
             Ask("whois", writable, ("shop/web-1", "web")),
@@ -222,7 +223,7 @@ def outlived_by_mounts(scene: Scene) -> Says:
     return Says(
         "orphan-mount",
         point,
-        words=("removed while mounted",),
+        words=(f"snapshots/{made.numbers['job-3']} was removed while mounted",),
         when=times["job-3"],
         asks=(
             Ask("leaks_by_code", "", ("orphan-mount", '"leaks": 3'), together=True),
@@ -265,9 +266,11 @@ def collected_in_use(scene: Scene) -> Says:
     return Says(
         "orphan-mount",
         str(point),
-        words=("removed while mounted",),
+        words=(f"snapshots/{made.numbers[name]} was removed while mounted",),
         when=broken,
         asks=(
+            Ask("whois", f"snapshots/{made.numbers[name]}", (subject,)),
+            Ask("timeline", name, (f"{name} is a name of {subject}",)),
             Ask("timeline", subject, ("layer_directory", "removed"), when=broken),
             Ask("timeline", subject, ("lease", "removed", "mount-1"), when=broken),
             Ask("timeline", subject, ("measured", f'"bytes": {size}'), together=True),
