@@ -7,6 +7,7 @@ import shutil
 from linktrail.clock import NANOSECONDS as SECOND
 from linktrail.testing.containers_storage import Layer, finish, layer_ids, stop_after
 from tests.incidents.contents import inside
+from tests.incidents.kernel import Kernel
 from tests.incidents.made import APP, BASE, OTHER, shop
 from tests.incidents.registry import incident
 from tests.incidents.replay import HOUR, MINUTE, Ask, Broken, Says, Scene, allocated
@@ -127,7 +128,9 @@ def directories_gone(scene: Scene) -> Says:
 
 @incident("B07", "a removal put a layer aside into tempdirs and never came back")
 def put_aside(scene: Scene) -> Says:
+    kernel = Kernel(scene)
     made = shop(scene)
+    kernel.process(1433, "conmon")
 
     def leave() -> None:
         finish(made.builder.untag(OTHER))
@@ -135,7 +138,9 @@ def put_aside(scene: Scene) -> Says:
         shutil.rmtree(made.root / "overlay-images" / made.other)
         made.builder.damage.drop_layer_record(made.extra)
         made.builder.damage.leave_tempdir(made.extra)
+        kernel.mount(aside / "merged", aside / "diff", [made.directory(layer) / "diff" for layer in (made.middle, made.base)], 1433)
 
+    aside = made.root / "overlay/tempdirs/temp-dir-1" / f"1-{made.extra}"
     broken = scene.break_in(leave)
     return Says(
         "leftover-tempdir",
@@ -143,7 +148,13 @@ def put_aside(scene: Scene) -> Says:
         words=(made.extra,),
         when=broken,
         bytes=allocated(made.root / "overlay/tempdirs/temp-dir-1"),
-        asks=(Ask("timeline", made.extra, ("removed", OTHER)), Ask("whois", made.extra, (OTHER,))),
+        asks=(
+            Ask("timeline", made.extra, ("layer_directory", "removed"), when=broken),
+            Ask("timeline", made.extra, ("temporary_directory", "created"), when=broken),
+            Ask("timeline", made.extra, ("image_layer", "removed"), when=broken),
+            Ask("whois", made.extra, (OTHER,)),
+            Ask("findings", "", ("orphan-mount", str(aside / "merged"), "conmon (1433"), together=True),
+        ),
     )
 
 

@@ -118,7 +118,9 @@ def whose_number(scene: Scene) -> Says:
     return Says(
         None,
         asks=(
-            Ask("whois", f"{directory}/{made.numbers[MIDDLE]}", (APP, MIDDLE)),
+            Ask("whois", f"{directory}/{made.numbers[MIDDLE]}", (APP, OTHER, MIDDLE)),
+            Ask("whois", f"snapshots/{made.numbers[MIDDLE]}/fs", (APP, OTHER)),
+            Ask("why", MIDDLE, ("image", APP, f'"{made.id(TOP)}", "{made.id(MIDDLE)}"], "steps": 2'), together=True),
             Ask("whois", f"{directory}/{made.numbers['c1']}/fs/written", ("shop/web-1", "c1")),
             Ask("shared_by", MIDDLE, (APP, OTHER)),
         ),

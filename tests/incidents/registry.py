@@ -1,7 +1,8 @@
-"""The table of incidents: every one is replayed, or it says why files alone cannot hold it.
+"""The table of incidents: every one is replayed; ``UNTOLD`` says what of an incident no file tells.
 
 A replay is a function that makes the history of a store in a ``Scene`` and returns what the answers must say (``Says``); it is entered
-here by ``@incident(id, title)``. The numbers are those of the reference (``incidents.md``).
+here by ``@incident(id, title)``. The numbers are those of the reference (``incidents.md``). Where mounts or open files are the incident,
+they stand in a ``/proc`` of the scene (``kernel``); real ones: tests/mounts and tests/live.
 """
 
 from __future__ import annotations
@@ -26,3 +27,21 @@ def incident(number: str, title: str) -> Callable[[Replay], Replay]:
         return replay
 
     return enter
+
+
+UNTOLD: Final[dict[str, str]] = {
+    "A13": "Which version of an engine runs on the node: the store does not say by what it is read.",
+    "B08": "Who wiped the store: nothing in it names the process.",
+    "B09": "Who unmounted: the kernel keeps no record of it.",
+    "B11": "When the engine forgot the container: that is in the engine's own database, outside of the store.",
+    "C04": "Which build was killed: the directory bears no name of it, only the time.",
+    "D06": "The number of the descriptor: the holder is told by process, command and path.",
+    "E05": "The error that the removal met: it is in the log of containerd; that the snapshot is mounted, is told.",
+    "E07": "That the next layer failed: nothing of it ever stood on disk.",
+    "E13": "At which threshold the kubelet collects: that is in its configuration.",
+    "F01": "What lies hidden under a mount: it is in the part that is elsewhere on the filesystem.",
+    "F03": "Which paths in the writable layer are large: layers are measured as a whole.",
+    "F04": "What the runtime answered: it is asked of the runtime; the directory whose size that is, and the true size, are told.",
+    "G01": "Which step of the build it was: the image's own history, which no store keeps by layer.",
+}
+"""Number -> the part of what the reference wants printed that cannot be known from the store, the mounts and the open files."""

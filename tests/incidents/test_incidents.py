@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.incidents import families
-from tests.incidents.registry import REPLAYS
+from tests.incidents.registry import REPLAYS, UNTOLD
 from tests.incidents.replay import Scene, check
 from tests.stores import FIXTURES
 
@@ -29,3 +29,5 @@ def test_no_incident_is_forgotten() -> None:
     incidents = re.findall(r"^#### (\w+) - ", REFERENCE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(incidents) == 59
     assert sorted(REPLAYS) == sorted(incidents)
+    assert set(UNTOLD) < set(REPLAYS)
+    assert all(reason.endswith(".") for reason in UNTOLD.values())
