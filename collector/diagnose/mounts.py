@@ -142,7 +142,10 @@ def _open_file(look: Examination, link: Link) -> None:
     holders = list(_mappings(link.facts.get("holders")))
     count = fact(link, "files") or 0
     owner = link.owner.container_name or link.owner.container_id
-    if layer is None:
+    beside = link.detail.get("beside") is True
+    if beside:
+        whose = f"directory {printable(link.subject)}, beside the layers,"
+    elif layer is None:
         whose = "an overlay that is mounted nowhere any more, on the filesystem of this store"
     elif living and owner:
         whose = f"container {printable(owner)}"
@@ -151,7 +154,7 @@ def _open_file(look: Examination, link: Link) -> None:
     look.report(
         Case(
             "deleted-open-file",
-            "layer" if layer is not None else "mount",
+            "layer" if layer is not None else "directory" if beside else "mount",
             link.subject,
             None,
             f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open{_by(holders)} and"

@@ -116,17 +116,25 @@ def unmounted_by_a_checker(scene: Scene) -> Says:
     )
 
 
-@incident("D06", "a log is deleted and its space does not come back: a process of the container keeps it open")
+@incident("D06", "files are deleted and their space does not come back: a process of a container, and the engine, keep them open")
 def deleted_and_open(scene: Scene) -> Says:
     kernel = Kernel(scene)
     made = shop(scene)
     log = made.directory(made.writable) / "diff/var/log/app"
     finish(made.builder.write(made.container, "var/log/app", 3 << 20))
-    with log.open("rb") as file:
-        process = subprocess.Popen(["sleep", "1000"], stdin=file)
+    blob = made.root / "tmp/GetImageBlob108926430"
+    blob.parent.mkdir()
+    blob.write_bytes(b"b" * (5 << 20))
+    with log.open("rb") as file, blob.open("rb") as temporary:
+        process = subprocess.Popen(["sleep", "1000"], stdin=file, stdout=temporary)
     kernel.real(process)
+
+    def delete() -> None:
+        log.unlink()
+        blob.unlink()
+
     try:
-        broken = scene.break_in(log.unlink)
+        broken = scene.break_in(delete)
     finally:
         process.kill()
         process.wait()
@@ -138,7 +146,11 @@ def deleted_and_open(scene: Scene) -> Says:
         owner="web-1",
         bytes=3 << 20,
         asks=(
-            Ask("usage", "", (f'"what": "deleted files that processes keep open", "things": 1, "bytes": {3 << 20}',)),
+            Ask("usage", "", (f'"what": "deleted files that processes keep open", "things": 2, "bytes": {8 << 20}',)),
+            Ask(
+                "findings", "", ("deleted-open-file", '"subject": "tmp"', str(5 << 20), f"sleep ({process.pid})", str(blob)), together=True
+            ),
+            Ask("timeline", "tmp", ("open_file", "created"), when=broken),
             Ask("usage", "", ('"what": "writable layer of shop/web-1"',)),
             Ask("timeline", made.writable, ("open_file", "created"), when=broken),
         ),

@@ -33,7 +33,7 @@ UNTOLD: Final[dict[str, str]] = {
     "A13": "Which version of an engine runs on the node: the store does not say by what it is read.",
     "B08": "Who wiped the store: nothing in it names the process.",
     "B09": "Who unmounted: the kernel keeps no record of it.",
-    "B11": "When the engine forgot the container: that is in the engine's own database, outside of the store.",
+    "B11": "When the engine forgot the container: that is in a database of the engine's own, which is not read.",
     "C04": "Which build was killed: the directory bears no name of it, only the time.",
     "D06": "The number of the descriptor: the holder is told by process, command and path.",
     "E05": "The error that the removal met: it is in the log of containerd; that the snapshot is mounted, is told.",
@@ -42,6 +42,6 @@ UNTOLD: Final[dict[str, str]] = {
     "F01": "What lies hidden under a mount: it is in the part that is elsewhere on the filesystem.",
     "F03": "Which paths in the writable layer are large: layers are measured as a whole.",
     "F04": "What the runtime answered: it is asked of the runtime; the directory whose size that is, and the true size, are told.",
-    "G01": "Which step of the build it was: the image's own history, which no store keeps by layer.",
+    "G01": "Which step of the build it was: the image's configuration has it, which is not read for that.",
 }
-"""Number -> the part of what the reference wants printed that cannot be known from the store, the mounts and the open files."""
+"""Number -> the part of what the reference wants printed that linktrail does not know, and why."""
