@@ -170,14 +170,22 @@ def false_alarm(scene: Scene) -> Says:
 @incident("B11", "after a full disk the engine forgot a container: the storage has it still, with its layer and its image")
 def forgotten(scene: Scene) -> Says:
     made = shop(scene)
-    finish(made.builder.write(made.container, "var/log/app", 70_000))
-    scene.break_in(lambda: None)
-    size = allocated(made.directory(made.writable))
+    containers: list[str] = []
+
+    def create() -> None:
+        containers.append(finish(made.builder.create(APP, "forgotten")))
+        finish(made.builder.write(containers[0], "var/log/app", 70_000))
+
+    broken = scene.break_in(create)
+    container = containers[0]
+    layer = made.layer_of(container)
     return Says(
         None,
         asks=(
-            Ask("containers", "", (made.container, "web", str(size)), together=True),
-            Ask("why", made.app, (made.container, "container")),
-            Ask("can-delete", made.app, ("no", made.container)),
+            Ask("containers", "", (container, "forgotten", layer, str(allocated(made.directory(layer)))), together=True),
+            Ask("timeline", container, ("container_record", "created", "forgotten"), when=broken),
+            Ask("timeline", layer, ("container_layer", "created", container), when=broken),
+            Ask("why", made.app, (container, "container", "forgotten"), together=True),
+            Ask("can-delete", made.app, ("no", container)),
         ),
     )

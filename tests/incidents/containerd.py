@@ -113,7 +113,7 @@ def whose_number(scene: Scene) -> Says:
         made.store.remove_snapshot("c1")
         made.drop_container("c1")
 
-    scene.break_in(remove)
+    broken = scene.break_in(remove)
     directory = "io.containerd.snapshotter.v1.overlayfs/snapshots"
     return Says(
         None,
@@ -123,6 +123,7 @@ def whose_number(scene: Scene) -> Says:
             Ask("why", MIDDLE, ("image", APP, f'"{made.id(TOP)}", "{made.id(MIDDLE)}"], "steps": 2'), together=True),
             Ask("whois", f"{directory}/{made.numbers['c1']}/fs/written", ("shop/web-1", "c1")),
             Ask("shared_by", MIDDLE, (APP, OTHER)),
+            Ask("timeline", "c1", ("container_record", "removed", "web-1"), when=broken),
         ),
     )
 
@@ -172,6 +173,8 @@ def growing(scene: Scene) -> Says:
         None,
         asks=(
             Ask("usage", "", ("c1", "container", "web-1", str(made.size("c1"))), together=True),
+            Ask("timeline", made.id("c1"), ("measured", f'"bytes": {made.size("c1")}', "web-1"), when=broken),
+            Ask("timeline", name, ("layer_name", "created"), when=broken),
             Ask("usage", "", (name, "image", outside, str(made.size(name))), together=True),
             Ask("growth", "", ("c1", "web-1"), values, together=True),
             Ask("growth", "", ("shop/web-1",), {**values, "by": "pod"}),
@@ -266,12 +269,20 @@ def forgotten_lease(scene: Scene) -> Says:
 @incident("F02", "the kubelet cannot delete an image: which containers, of which pods, use it")
 def in_use(scene: Scene) -> Says:
     made = kube(scene)
-    scene.break_in(lambda: None)
+
+    def create() -> None:
+        labels = {**POD, "io.kubernetes.pod.name": "web-2"}
+        made.numbers["c2"] = made.store.container("c2", APP, TOP, labels=labels)
+        made.store.commit()
+
+    broken = scene.break_in(create)
     return Says(
         None,
         asks=(
             Ask("why", made.id(TOP), ("container", "c1", "web-1"), together=True),
-            Ask("shared_by", made.id(TOP), (APP, "c1")),
+            Ask("why", made.id(TOP), ("container", "c2", "web-2"), together=True),
+            Ask("timeline", "c2", ("container_layer", "created", "web-2"), when=broken),
+            Ask("shared_by", made.id(TOP), (APP, "c1", "c2")),
             Ask("can-delete", made.id(TOP), ("no", APP)),
         ),
     )

@@ -60,6 +60,7 @@ def nothing_to_free(scene: Scene) -> Says:
             Ask("usage", "", (f'"what": "writable layer of shop/web-1", "things": 1, "bytes": {writable}',)),
             Ask("growth", "", ("shop/web-1",), {**since, "by": "pod"}),
             Ask("growth", "", (made.writable,), since, together=True),
+            Ask("timeline", made.writable, ("measured", f'"bytes": {writable}', "web-1"), when=broken),
             Ask("can-delete", made.app, ("no", made.container)),
         ),
     )
