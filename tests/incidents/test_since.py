@@ -13,6 +13,9 @@ from collector.store_memory import StoreMemory, memory_document, memory_of
 from linktrail.events import Interval, last_of
 from linktrail.testing.containers_storage import finish
 from linktrail.testing.store_files import remove_tree
+from tests.containerd.build import chain
+from tests.incidents.containerd import BASE, EXTRA, MIDDLE, kube
+from tests.incidents.containerd import OTHER as LAB_OTHER
 from tests.incidents.made import OTHER, Shop, shop
 from tests.incidents.replay import DAY, HOUR, Broken, Scene
 
@@ -164,3 +167,26 @@ def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.unheld("layer 0") is None
     assert memory.unheld("layer 3") == memory.unheld("below 3") == Interval(3, 4)
     assert len(memory.ceased()["unheld"]) == 2
+
+
+def test_an_image_of_containerd_is_gone_when_its_name_is(tmp_path: Path) -> None:
+    """Its blobs stay until a collection, and hold nothing: the snapshots leak, or are pinned by a lease alone, since the name went."""
+    scene = Scene(tmp_path)
+    made = kube(scene)
+    leased = chain("leased")
+    made.numbers[leased] = made.store.snapshot(leased, MIDDLE)
+    made.store.image("docker.io/lab/leased:1", [BASE, MIDDLE, leased])
+    made.store.lease("kept", {"snapshots/overlayfs": [leased]})
+    made.store.commit()
+
+    def untag() -> None:
+        for name in (LAB_OTHER, "docker.io/lab/leased:1"):
+            made.store.place("k8s.io", "images").delete(name.encode())
+        made.store.commit()
+
+    when = happens(scene, untag)
+    found = since(scene, "unreferenced-layer")
+    assert list(found) == [made.id(EXTRA)]
+    assert bounded(found[made.id(EXTRA)], when)
+    (pinned,) = since(scene, "pinned-by-lease").values()
+    assert bounded(pinned, when)
