@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from collector.check import CONFIGURATIONS, configured_for, driver_at
+from collector.contents.merged import RUNTIME
 from collector.contents.path import ABSENT, UNREAD, Change, LayerFiles, Standing, View, changes, steps_of, view
+from collector.contents.provided import provided
 from collector.contents.sources import composed, files_of
 from collector.graph import Graph
 from collector.graph_nodes import Container, Image, created
@@ -57,11 +59,15 @@ class Row:
 
 @dataclass(slots=True)
 class Told:
-    """One chain, or several that are alike: rows from the top, what is seen, where the kind changes, and who uses them."""
+    """One chain, or several that are alike: rows from the top, what is seen, where the kind changes, and who uses them.
+
+    ``mounted`` is a place at or above the path where containers have something mounted, so that nothing of the layers is seen there.
+    """
 
     rows: tuple[Row, ...]
     seen: View
     by: str | None  # the layer that decides what is seen
+    mounted: str | None
     changes: tuple[tuple[str, Row, Row], ...]
     images: dict[str, Image] = field(default_factory=dict)
     containers: dict[str, Container] = field(default_factory=dict)
@@ -85,6 +91,7 @@ class Told:
                 "path": column_text(self.seen.real),
                 "layer": None if self.by is None else column_text(self.by),
             },
+            "mounted": None if self.mounted is None else column_text(self.mounted),
             "changes": [
                 {
                     "path": column_text(path),
@@ -233,12 +240,22 @@ class _Store:
             if not told:
                 continue
             by = None if seen.layer is None else names[seen.layer]
-            key = (told, seen.kind, seen.real, by)
+            mounted = self._mounted(containers.get(top, []), seen.real)
+            key = (told, seen.kind, seen.real, by, mounted)
             if key not in alike:
-                alike[key] = Told(told, seen, by, tuple(self._change(names, chain, change) for change in changes(chain, way)))
+                alike[key] = Told(told, seen, by, mounted, tuple(self._change(names, chain, change) for change in changes(chain, way)))
             alike[key].images.update((name, self._graph.images[name]) for name in images.get(top, []))
             alike[key].containers.update((name, self._graph.containers[name]) for name in containers.get(top, []))
         return list(alike.values())
+
+    def _mounted(self, containers: Sequence[str], path: str) -> str | None:
+        """Return where something is mounted over ``path``: by every runtime, or in the containers of a writable layer."""
+        first = path.partition("/")[0]
+        root = self._root(self._graph.survey.root)
+        kind = self._graph.survey.kind
+        points = frozenset[str]().union(*(provided(root, kind, container) for container in containers))
+        above = sorted(point for point in points if path == point or path.startswith(f"{point}/"))
+        return above[0] if above else first if first in RUNTIME else None
 
     def _rows(self, names: Sequence[str], chain: Sequence[LayerFiles], number: int, ways: dict[tuple[str, ...], None]) -> list[Row]:
         return list(dict.fromkeys(self._row(names, chain, number, chain[number].standing(way)) for way in ways))

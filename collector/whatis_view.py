@@ -75,6 +75,8 @@ def _seen(path: str, told: Told) -> str:
     through = f"{printable(path)} is {printable(seen.real)}; " if seen.real != path else ""
     if any(row.standing.kind == UNREAD for row in told.rows):
         return "not known, as not every layer could be looked into."
+    if told.mounted is not None:
+        return f"{through}nothing of the layers: in a running container something is mounted at {printable(told.mounted)}."
     if seen.kind == "absent":
         hidden = _by(told.rows, told.by)
         return f"{through}nothing is there{f' ({hidden})' if hidden else ''}."

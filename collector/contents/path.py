@@ -184,7 +184,7 @@ def view(chain: Sequence[LayerFiles], way: tuple[str, ...]) -> View:
         seen = _step(chain, real[-1][1], (*here, name))
         at = "/".join((*here, name))
         if seen is None or seen.node is Leaf.WHITEOUT:
-            return View(ABSENT, at, None if seen is None else seen.layer)
+            return View(ABSENT, "/".join((at, *reversed(todo))), None if seen is None else seen.layer)
         if isinstance(seen.node, MergedFolder):
             real.append((name, seen.node))
         elif not todo:
@@ -197,7 +197,7 @@ def view(chain: Sequence[LayerFiles], way: tuple[str, ...]) -> View:
                 del real[1:]
             todo += [part for part in reversed(seen.node.split("/")) if part not in ("", ".")]
         else:
-            return View(ABSENT, at, seen.layer)  # a file on the way
+            return View(ABSENT, "/".join((at, *reversed(todo))), seen.layer)  # a file on the way
     top = real[-1][1].seen
     return View("directory", "/".join(step for step, _ in real[1:]), top[0].layer if len(real) > 1 else None)
 

@@ -113,6 +113,22 @@ def test_chains_that_are_alike_are_told_once_with_all_their_users(tmp_path: Path
     assert ask(tmp_path, "srv/2", inside="localhost/one:1") == []
 
 
+def test_what_is_mounted_over_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A container's own mounts, and what every runtime mounts, are seen in place of the layers."""
+    builder = StoreBuilder(tmp_path)
+    finish(builder.pull(NAME, [Layer({"etc/hosts": b"x", "proc/left": b"p", "data": Symlink("srv")})]))
+    container = finish(builder.create(NAME, "one"))
+    userdata = tmp_path / "overlay-containers" / container / "userdata"
+    userdata.mkdir(parents=True, exist_ok=True)
+    (userdata / "config.json").write_text(json.dumps({"mounts": [{"destination": "/etc/hosts"}, {"destination": "/srv"}]}))
+    chains = ask(tmp_path, "/etc/hosts")
+    assert [(chain["mounted"], len(chain["images"]), len(chain["containers"])) for chain in chains] == [(None, 1, 0), ("etc/hosts", 0, 1)]
+    assert [chain["mounted"] for chain in ask(tmp_path, "proc/left")] == ["proc"]
+    assert [(chain["seen"]["path"], chain["mounted"]) for chain in ask(tmp_path, "data/x")] == [("srv/x", None), ("srv/x", "srv")]
+    assert main(["whatis", "/etc/hosts", str(tmp_path)]) == 0
+    assert "Seen: nothing of the layers: in a running container something is mounted at etc/hosts." in capsys.readouterr().out
+
+
 def test_docker_and_containerd(tmp_path: Path) -> None:
     """The same answer where layers stand in directories of another name."""
     docker = Small(tmp_path / "docker")
