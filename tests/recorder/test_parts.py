@@ -278,6 +278,16 @@ class Log:
         return [event.action for event in events]
 
 
+def test_what_was_told_of_the_beginning_stands() -> None:
+    """A finding that changes did not begin earlier than was said of it, though what that rested on may be forgotten."""
+    log = Log()
+    log.look(replace(LEAK, since=Interval(5, 6)), when=10)
+    for since, told in ((Interval(None, 1), (5, 6)), (None, (5, 6)), (Interval(7, 8), (7, 8))):
+        assert log.look(replace(LEAK, since=since, message=str(since)), when=20) == ["changed"]
+        (row,) = log.open.values()
+        assert (row["since_after"], row["since_before"]) == told
+
+
 def test_opened_changed_closed() -> None:
     """Each once; equal findings say nothing."""
     log = Log()
