@@ -104,9 +104,9 @@ def replaced_link(scene: Scene) -> Says:
     scene.wait(HOUR)
     link.unlink()
     link.symlink_to("file1.alt")
-    made = link.lstat().st_ctime_ns  # the kernel's own time of it
     scene.record()
     scene.record()
+    made = link.lstat().st_ctime_ns  # the kernel's own time: the scene dates what changed, and that changes the inode
     (found,) = inside(scene, "layer-symlink-retargeted", ("srv/file", "file1.ext", "file1.alt", layer_ids(layers)[0], APP))
     assert abs(round(datetime.fromisoformat(found["since"]["before"]).timestamp() * 1e6) * 1000 - made) <= 1000
     return Says(None, asks=(Ask("whois", f"overlay/{layer_ids(layers)[0]}/diff/srv/file", (APP,)),))
