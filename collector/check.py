@@ -143,7 +143,7 @@ def run_check(
     unique = {identity_of(root) or root: root for root in reversed(roots)}
     for root in reversed(unique.values()):
         try:
-            check.store(root, [*additional_stores, *_configured(root, configurations)])
+            check.store(root, [*additional_stores, *configured_for(root, configurations)])
         except LinktrailError as error:
             if len(unique) == 1:
                 raise
@@ -176,7 +176,7 @@ class _Check:
 
     def store(self, root: Path, additional: Sequence[Path]) -> None:
         """Read and diagnose one store."""
-        driver = _driver(root)
+        driver = driver_at(root)
         used = {os.path.realpath(path): path for path in additional if os.path.realpath(path) != os.path.realpath(root)}
         reports = {path: self._read_additional(real, path) for real, path in used.items()}
         links = [
@@ -199,7 +199,7 @@ class _Check:
         if real not in self._additional:
             self._additional[real] = None
             try:
-                driver = _driver(path)
+                driver = driver_at(path)
                 self._additional[real] = self._look(
                     lambda: replace(driver.survey(path, clock=self.clock, progress=self.progress), read_only=True), ()
                 )
@@ -229,7 +229,8 @@ class _Check:
         return StoreReport(looked.survey, diagnosis, seen, contents)
 
 
-def _driver(root: Path) -> Driver:
+def driver_at(root: Path) -> Driver:
+    """Return the driver that knows the store at ``root``. Raises ``NoStoreError``, ``StoreUnreadableError``."""
     driver = driver_for(root)
     if driver is not None:
         return driver
@@ -244,7 +245,7 @@ def _driver(root: Path) -> Driver:
     raise NoStoreError(root=root, what="its layout is none that linktrail knows")
 
 
-def _configured(root: Path, configurations: Sequence[Path]) -> list[Path]:
+def configured_for(root: Path, configurations: Sequence[Path]) -> list[Path]:
     """Return the additional stores that this machine's configuration gives to ``root``, if it is a store of this machine."""
     if not is_of_this_machine(root):
         return []

@@ -1,4 +1,4 @@
-"""The collector's verbs: ``linktrail check`` (look once, no history) and ``linktrail collect`` (record into the spool)."""
+"""The collector's verbs: ``check``, ``explain`` and ``whatis`` look once and keep no history, ``collect`` records into the spool."""
 
 from __future__ import annotations
 
@@ -135,6 +135,37 @@ def explain(
 
     read = sys.stdin.buffer if text == "-" else None
     return explain_text(text, read, roots=root, contents=contents, look=look, as_json=as_json, stream=sys.stdout)
+
+
+def whatis(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A path as a container names it, such as /etc/pki.")],
+    roots: Roots = None,
+    *,
+    inside: Annotated[
+        str | None,
+        typer.Option("--in", metavar="NAME", help="Only in this image, container, pod (namespace/name) or layer; a name or an id."),
+    ] = None,
+    additional_store: AdditionalStores = None,
+    as_json: AsJson = False,
+) -> int:
+    """What a path is in each layer of images and containers: directory, file, link (and where to), whiteout; and which of them is seen.
+
+    Says where the kind changes from layer to layer: a directory over a symbolic link, or the reverse, hides what the lower one leads to.
+    What writable layers had at a past instant, deep mode records: linktrail query inside --param path=PATH --param at=INSTANT.
+
+    Exit code 0: answered. 1: no image, container or layer is called so, or something could not be read. 10: no store there.
+
+    Example: linktrail whatis /usr/lib64 --in docker.io/library/app:1
+    """
+    from collector.whatis import what_is  # noqa: PLC0415 - --help must not wait for it
+    from collector.whatis_view import render  # noqa: PLC0415 - likewise
+
+    report = what_is(path, chosen_roots(roots), inside=inside, additional_stores=additional_store or [], clock=SystemClock())
+    if as_json:
+        sys.stdout.write(json.dumps(report.document(), indent=1) + "\n")
+    else:
+        render(report, sys.stdout)
+    return report.exit_code
 
 
 def collect(

@@ -26,7 +26,7 @@ from collector.links import LinkKind, LinkState, Survey
 from collector.mounts.links import MOUNTS, OPEN_FILES
 from collector.rows import finding_columns
 from linktrail.clock import NANOSECONDS, Instant
-from linktrail.events import Interval, Row
+from linktrail.events import Interval, Row, last_of
 from linktrail.text import encode
 
 _ID_LENGTH: Final = 32
@@ -97,7 +97,7 @@ class FindingsLog:
             elif known is None:
                 events.append(FindingEvent("opened", columns, finding.since))
             elif differs(known, columns):
-                events.append(FindingEvent("changed", columns, finding.since or _since(known)))
+                events.append(FindingEvent("changed", columns, _later(finding.since, _since(known))))
             shown.add(name)
         shown |= {finding_id(self._root, *key) for key in diagnosis.settling}
         gone = {name: row for name, row in open_findings.items() if name not in shown}
@@ -129,6 +129,12 @@ def _sure(gone: Mapping[str, Row], survey: Survey) -> Mapping[str, Row]:
     if unread.hides("") or blind & set(survey.unread):
         return {}
     return {name: row for name, row in gone.items() if not unread.hides(str(row.get("file_path") or _HELD.get(str(row.get("code")), "")))}
+
+
+def _later(now: Interval | None, known: Interval | None) -> Interval | None:
+    """Return since when a known finding stands: what its beginning rests on may have been forgotten since it was told."""
+    found = [interval for interval in (now, known) if interval is not None]
+    return last_of(found) if found else None
 
 
 def _since(row: Row) -> Interval | None:

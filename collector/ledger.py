@@ -11,88 +11,29 @@ nothing as long as the spool keeps the batches since the previous one (``floor``
 the spool, ``lost`` is true: stores are then observed anew, and a gap says so.
 
 A batch that cannot be decoded is left out, as the processor leaves it out of the lake; what it said is found again.
-Limits: ``GONE_LIMIT`` removed links per store are remembered for "since when" of what misses them.
+What is remembered of each store: ``collector.store_memory``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final
 
 import zstandard
 
-from collector.links import INSIDE, NOBODY, Attribution, Link, LinkKey, LinkKind, LinkState
 from collector.measure import Size
 from collector.rows import interval_of, link_of, rows_of
 from collector.spool_reader import SpoolReader
+from collector.store_memory import StoreMemory, memory_document, memory_of
 from linktrail.batch import decode
 from linktrail.durable import FileSystem, write_durably
 from linktrail.errors import BatchError, NewerSchemaError
-from linktrail.events import Interval, Row
+from linktrail.events import Row
 
 FORMAT: Final = 1
-GONE_LIMIT: Final = 50_000
 _PREVIOUS: Final = "ledger.previous"
-_EMPTY: Final[Mapping[str, Any]] = MappingProxyType({})
 _VOUCHING: Final = frozenset({"start", "heartbeat", "stop"})
-
-
-@dataclass(slots=True)
-class StoreMemory:
-    """What is recorded of one store: ``links`` that surveys read, and those ``inside`` layers, which only deep mode does.
-
-    ``since`` says when each link came to stand as it stands, ``gone`` when links were removed; ``vouched`` (ns UTC) is the time before
-    which nothing is missing from the record, ``None`` while the store was never read completely.
-    """
-
-    links: dict[LinkKey, Link] = field(default_factory=dict)
-    inside: dict[LinkKey, Link] = field(default_factory=dict)
-    since: dict[LinkKey, Interval] = field(default_factory=dict)
-    gone: dict[LinkKey, Interval] = field(default_factory=dict)
-    findings: dict[str, Row] = field(default_factory=dict)
-    sizes: dict[str, Size] = field(default_factory=dict)
-    vouched: int | None = None
-
-    def put(self, link: Link, interval: Interval) -> None:
-        """Record that ``link`` stands as it does since ``interval``; one in state removed is forgotten but for that time."""
-        key = link.key
-        self._doubt_size(link)
-        held = self.inside if link.kind in INSIDE else self.links
-        if link.state is not LinkState.REMOVED:
-            held[key] = link
-            self.since[key] = interval
-            self.gone.pop(key, None)
-            return
-        held.pop(key, None)
-        self.since.pop(key, None)
-        self.gone.pop(key, None)
-        self.gone[key] = interval
-        if len(self.gone) > GONE_LIMIT:
-            del self.gone[next(iter(self.gone))]
-
-    def _doubt_size(self, link: Link) -> None:
-        """Forget a size that was measured before a layer was removed, replaced or finished."""
-        before = self.links.get(link.key)
-        if link.kind in (LinkKind.LAYER_DIRECTORY, LinkKind.LAYER_RECORD) and before is not None and before.state is not link.state:
-            self.sizes.pop(link.subject, None)
-            if link.layer_id is not None:
-                self.sizes.pop(link.layer_id, None)
-
-    def put_finding(self, row: Row) -> None:
-        """Record that a finding is open as ``row`` says, or closed."""
-        finding_id = str(row["finding_id"])
-        if row["action"] == "closed":
-            self.findings.pop(finding_id, None)
-        else:
-            self.findings[finding_id] = row
-
-    def history(self, key: LinkKey) -> Interval | None:
-        """Return since when a link stands as it stands now, or is gone; ``None`` when nothing is recorded of it."""
-        return self.since.get(key) or self.gone.get(key)
 
 
 class Ledger:
@@ -164,7 +105,7 @@ class Ledger:
             "spool": self._spool,
             "next": next_offset,
             "run": self.last_run,
-            "stores": {root: _memory_document(memory) for root, memory in self.stores.items()},
+            "stores": {root: memory_document(memory) for root, memory in self.stores.items()},
         }
         text = json.dumps(document, separators=(",", ":")).encode("ascii")
         data = zstandard.ZstdCompressor(level=1, write_checksum=True).compress(text)
@@ -196,7 +137,7 @@ class Ledger:
         for file in (self._path, self._previous):
             try:
                 document = _read_checkpoint(self._filesystem.read(file), self._spool, offsets[0] if offsets else 0)
-                self.stores = {root: _memory_of(value) for root, value in document["stores"].items()}
+                self.stores = {root: memory_of(value) for root, value in document["stores"].items()}
                 self.last_run = document["run"]
                 self.next_offset = self.floor = self._written = int(document["next"])
             except FileNotFoundError:
@@ -237,62 +178,3 @@ def _size_of(row: Row) -> Size:
     numbers = (row.get(name) for name in ("bytes", "apparent_bytes", "inodes", "shared_bytes"))
     used, apparent, inodes, shared = (number if isinstance(number, int) else 0 for number in numbers)
     return Size(used, apparent, inodes, shared, 0)
-
-
-def _memory_document(memory: StoreMemory) -> dict[str, Any]:
-    return {
-        "vouched": memory.vouched,
-        "links": [_link_document(link, memory.since[key]) for key, link in (*memory.links.items(), *memory.inside.items())],
-        "gone": [[*key, interval.after, interval.before] for key, interval in memory.gone.items()],
-        "findings": memory.findings,
-        "sizes": {
-            name: [size.bytes, size.apparent_bytes, size.inodes, size.shared_bytes, size.newest_ns] for name, size in memory.sizes.items()
-        },
-    }
-
-
-def _memory_of(document: Mapping[str, Any]) -> StoreMemory:
-    memory = StoreMemory(vouched=document["vouched"])
-    for item in document["links"]:
-        link, interval = _link_of(item)
-        (memory.inside if link.kind in INSIDE else memory.links)[link.key] = link
-        memory.since[link.key] = interval
-    memory.gone = {(LinkKind(kind), subject, path): Interval(after, before) for kind, subject, path, after, before in document["gone"]}
-    memory.findings = dict(document["findings"])
-    memory.sizes = {name: Size(*numbers) for name, numbers in document["sizes"].items()}
-    return memory
-
-
-def _link_document(link: Link, since: Interval) -> list[Any]:
-    owner = link.owner
-    return [
-        link.kind,
-        link.subject,
-        link.path,
-        link.target,
-        link.state,
-        link.layer_id,
-        link.inode,
-        link.nlink,
-        dict(link.detail),
-        None if owner is NOBODY else [getattr(owner, name) for name in Attribution.__dataclass_fields__],
-        since.after,
-        since.before,
-    ]
-
-
-def _link_of(item: list[Any]) -> tuple[Link, Interval]:
-    kind, subject, path, target, state, layer_id, inode, nlink, detail, owner, after, before = item
-    link = Link(
-        kind=LinkKind(kind),
-        subject=subject,
-        path=path,
-        target=target,
-        state=LinkState(state),
-        layer_id=layer_id,
-        inode=inode,
-        nlink=nlink,
-        detail=detail or _EMPTY,
-        owner=Attribution(*owner) if owner else NOBODY,
-    )
-    return link, Interval(after, before)

@@ -19,7 +19,6 @@ from collector.brackets import Reading, between, since_wall
 from collector.diagnose import examine
 from collector.findings import Diagnosis
 from collector.findings_log import FindingEvent, FindingsLog
-from collector.ledger import StoreMemory
 from collector.links import Survey
 from collector.measuring import Measurer
 from collector.outbox import Outbox
@@ -28,6 +27,7 @@ from collector.samples import Measured, Sampler, filesystems
 from collector.settings import Settings
 from collector.source import Source
 from collector.statements import Statements
+from collector.store_memory import StoreMemory
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.events import Interval, Origin, Stamp
 
@@ -145,7 +145,7 @@ class StoreFindings:
                 additional=self._additional,
                 sizes=self._sampler.by_path(),
                 min_age=self._settings.min_age,
-                since=self._memory.history,
+                past=self._memory,
                 confirmed=confirmed,
             )
 

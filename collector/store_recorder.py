@@ -20,7 +20,6 @@ from typing import Final
 from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
 from collector.inside import InsideLayers
-from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
 from collector.lives import Lives, Round, Timed, in_order
 from collector.measuring import Measurer
@@ -31,6 +30,7 @@ from collector.settings import Settings
 from collector.source import Source
 from collector.statements import Statements
 from collector.store_findings import StoreFindings
+from collector.store_memory import StoreMemory
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
 from collector.version_steps import VersionSteps

@@ -45,6 +45,7 @@ VERBS = (
         "What an engine's error message means, and whether that damage is here.",
         configured=False,
     ),
+    Verb("whatis", "collector.commands:whatis", "What a path is in each layer, and which of them is seen.", configured=False),
     Verb("findings", "queries.verbs.findings:findings", "What leaked or was broken, now or at an instant.", "query"),
     Verb("timeline", "queries.verbs.timeline:timeline", "Everything that happened to a layer, image, container or path.", "query"),
     Verb("usage", "queries.verbs.usage:usage", "Bytes by layer, store and filesystem, now or at an instant.", "query"),

@@ -111,6 +111,12 @@ class NoStoreError(StoreError):
     )
 
 
+class NotThereError(LinktrailError):
+    """No image, container or layer is called {name} in {roots}"""
+
+    hint = "linktrail check --whose lists them; linktrail timeline and whois know what is gone."
+
+
 class NoStoreFoundError(LinktrailError):
     """No container store was found on this machine (looked at {looked})"""
 

@@ -7,6 +7,7 @@ A row is a dictionary keyed by the column names of its table (``linktrail.schema
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -31,6 +32,12 @@ class Interval:
 
     after: int | None
     before: int
+
+
+def last_of(intervals: Sequence[Interval]) -> Interval:
+    """Return when the last of several things had happened, each of which happened in its interval."""
+    known = [interval.after for interval in intervals if interval.after is not None]
+    return Interval(max(known, default=None), max(interval.before for interval in intervals))
 
 
 @dataclass(frozen=True, slots=True)

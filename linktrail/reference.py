@@ -40,7 +40,8 @@ engine's namespace has for it.
 * `orphan-mount`: a layer that no image, container, lease or label needs is mounted (after the grace period); or a layer was removed under
   its mount (at once, confirmed by a second look: no engine does that in normal work). Evidence: namespaces with processes, device, layers.
 * `deleted-open-file`: of a layer that is gone or that nothing needs, any deleted file that a process keeps open; of a running container,
-  from 1 MiB in all, as programs work with deleted temporary files. Bytes are allocated bytes, each file once. After a lazy unmount the
+  from 1 MiB in all, as programs work with deleted temporary files; likewise of a directory that the engine keeps beside the layers
+  (downloads, logs, volumes). Bytes are allocated bytes, each file once. After a lazy unmount the
   kernel names the overlay nowhere any more: the recorder remembers its layer; `check` tells it by its device, for the store on whose
   filesystem it lies (size and number of inodes are equal) and that an engine here uses. Files that are only mapped are not looked for.
 

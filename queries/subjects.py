@@ -3,7 +3,7 @@
 An id of the record wins over everything; else a path below a recorded store root (or relative to it) is resolved to the layer, image
 or container whose directory it lies in, or to what is written there; else the beginning of an id, of at least ``LEAST`` characters,
 also of the part after ``sha256:`` or a ``/`` (engines print those parts). A number is that of a directory of containerd
-(``snapshots/115``), and means the snapshot that is or was recorded with it.
+(``snapshots/115``, which may stand before it), and means the snapshot that is or was recorded with it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from queries.engine import Engine
 
 LEAST: Final = 6
 MOST_CANDIDATES: Final = 10
+_SNAPSHOTS: Final = "snapshots/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,8 @@ def find_subject(engine: Engine, name: str) -> Subject:
     name = column_text(name).strip()
     if not name:
         raise UsageError(what="name an id, a name or a path")
-    if name.isascii() and name.isdecimal() and (layers := [row["id"] for row in engine.rows(_NUMBER, {"name": name})]):
+    number = name.removeprefix(_SNAPSHOTS).partition("/")[0] if name.startswith(_SNAPSHOTS) else name
+    if number.isascii() and number.isdecimal() and (layers := [row["id"] for row in engine.rows(_NUMBER, {"name": number})]):
         return _only(name, layers)
     if engine.rows(_EXACT, {"name": name}):
         return Subject(name, name if engine.rows(_BESIDE, {"name": name}) else None)
@@ -87,8 +89,13 @@ def find_object(engine: Engine, name: str) -> Subject:
     Raises as ``find_subject``; a name that stood for several things in the course of time, or on several nodes, is ambiguous.
     """
     meant = find_subject(engine, name)
-    named = [row["id"] for row in engine.rows(_NAMED, {"name": meant.id})] if meant.id is not None else []
+    named = named_by(engine, meant.id)
     return Subject(_only(name, named).id, meant.path) if named else meant
+
+
+def named_by(engine: Engine, name: str | None) -> list[str]:
+    """Return what ``name`` was the name of, where it is nothing but a name of images or layers."""
+    return [row["id"] for row in engine.rows(_NAMED, {"name": name})] if name is not None else []
 
 
 def _by_path(engine: Engine, name: str) -> Subject | None:

@@ -85,7 +85,8 @@ def _size(row: Row, name: str = "") -> str:
         change = ""
     else:
         change = f", {'grown' if now > before else 'shrunk'} by {human_bytes(abs(now - before))} since the sample before"
-    return f"{row['kind']}{name} measured: {size}{role}{change}"
+    what = f"{row['subject']} (beside the layers)" if row["kind"] == "beside" else f"{row['kind']}{name}"
+    return f"{what} measured: {size}{role}{change}"
 
 
 def _record(row: Row) -> str:

@@ -152,7 +152,7 @@ class _Open:
 
 def _take(here: _Open, name: str, path: str, visit: Visitor) -> _Open | None:
     """Look at one name; return the directory that it is."""
-    actual = _look(here.directory, name)
+    actual = look_at(here.directory, name)
     folder = here.folder
     if name == OPAQUE_NAME:
         folder.opaque = True
@@ -169,8 +169,8 @@ def _take(here: _Open, name: str, path: str, visit: Visitor) -> _Open | None:
         folder.nodes[name] = Leaf.FILE
     else:
         below = Folder()
-        below.opaque = _marked(here.directory, name, "opaque") == b"y"  # "x" says only that attributes may mark whiteouts in it
-        below.redirected = _marked(here.directory, name, "redirect") is not None
+        below.opaque = marked(here.directory, name, "opaque") == b"y"  # "x" says only that attributes may mark whiteouts in it
+        below.redirected = marked(here.directory, name, "redirect") is not None
         folder.nodes[name] = below
         directory = here.directory.directory(name)
         try:
@@ -181,11 +181,12 @@ def _take(here: _Open, name: str, path: str, visit: Visitor) -> _Open | None:
     return None
 
 
-def _look(directory: Directory, name: str) -> Actual:
+def look_at(directory: Directory, name: str) -> Actual:
+    """Return what stands under ``name``, following nothing. Raises ``OSError``."""
     facts = directory.stat(name)
     kind = kind_of(facts.st_mode)
     if (kind == "device" and facts.st_rdev == 0) or (
-        kind == "file" and facts.st_size == 0 and _marked(directory, name, "whiteout") is not None
+        kind == "file" and facts.st_size == 0 and marked(directory, name, "whiteout") is not None
     ):
         kind = "whiteout"
     target = directory.readlink(name) if kind == "symlink" else ""
@@ -194,7 +195,8 @@ def _look(directory: Directory, name: str) -> Actual:
     )
 
 
-def _marked(directory: Directory, name: str, mark: str) -> bytes | None:
+def marked(directory: Directory, name: str, mark: str) -> bytes | None:
+    """Return the value of an overlay attribute (opaque, redirect, whiteout) of ``name``, ``None`` where it has none."""
     for namespace in _NAMESPACES:
         value = directory.attribute(name, f"{namespace}.{mark}")
         if value is not None:

@@ -24,7 +24,7 @@ from collector.diagnose import (
     reachability,
     records,
 )
-from collector.diagnose.context import SETTLE_SECONDS, Examination, History
+from collector.diagnose.context import SETTLE_SECONDS, Examination, Past
 from collector.findings import Diagnosis, Finding, worst_first
 from collector.graph import Graph
 from collector.links import StoreKind, Survey
@@ -56,7 +56,7 @@ def examine(
     sizes: Mapping[str, Size] | None = None,
     min_age: float | None = None,
     settle: float = SETTLE_SECONDS,
-    since: History | None = None,
+    past: Past | None = None,
     confirmed: Collection[tuple[str, str]] = (),
 ) -> Diagnosis:
     """Return the findings of ``survey`` as of ``now`` (ns UTC), and what is held back.
@@ -64,7 +64,7 @@ def examine(
     ``additional`` are surveys of the read-only stores it uses (not diagnosed here). ``sizes`` are by path relative to the root, or by
     layer id. ``min_age`` (seconds) replaces every grace period. ``settle`` (seconds): a finding that rests on something changed less than
     that before the survey is held back, unless it is in ``confirmed``: the ``settling`` of the diagnosis of an earlier survey, read at
-    least that long before. ``since`` is the history of links, where there is one.
+    least that long before. ``past`` is the history of links, where there is one.
     """
     look = Examination(
         Graph.of(survey, additional),
@@ -72,7 +72,7 @@ def examine(
         sizes=sizes or {},
         min_age=min_age,
         settle=settle,
-        since=since,
+        past=past,
         confirmed=confirmed,
     )
     for rule in (*RULES[survey.kind], mounts.leaks):
@@ -89,10 +89,10 @@ def diagnose(
     additional: Sequence[Survey] = (),
     sizes: Mapping[str, Size] | None = None,
     min_age: float | None = None,
-    since: History | None = None,
+    past: Past | None = None,
 ) -> list[Finding]:
     """Return the findings of ``survey``; see ``examine`` for the arguments and for what is held back."""
-    return list(examine(survey, now=now, additional=additional, sizes=sizes, min_age=min_age, since=since).findings)
+    return list(examine(survey, now=now, additional=additional, sizes=sizes, min_age=min_age, past=past).findings)
 
 
 __all__ = ["RULES", "SETTLE_SECONDS", "diagnose", "examine"]

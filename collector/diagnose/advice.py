@@ -227,7 +227,7 @@ class Advice:
         """A link file that must be written again."""
         warning = (
             "Do not delete this layer in any way (rmi, prune, image garbage collection, check --repair): that erases all of overlay/l"
-            f" ({links} short links). "
+            f"{f' ({links} short links)' if links else ''}. "
             if trap
             else "Nothing to remove: the layer is intact. "
         )

@@ -21,8 +21,11 @@ class Case:
     """What a rule found, before it is decided whether it is a finding yet.
 
     ``times`` are evidence of work on it, ``compared`` the metadata files that it rests on, ``keys`` the links whose history says since
-    when, ``began`` a time before which it cannot have begun, ``held`` the paths whose bytes it holds. ``removes`` are the layers that the
-    advice would have deleted (``ANYTHING``: some), so that nobody is sent to delete one whose empty link file takes ``l/`` with it.
+    when. It began later if ``needs``, further links that it takes, came to stand (or were gone) later; if the last holder of what is in
+    ``unheld`` went later, or the record of what is in ``unrecorded``; or if an instant in ``ended`` (ns UTC) is later. ``began`` is a time
+    before which it cannot have begun, where nothing is recorded; ``held`` are the paths whose bytes it holds.
+    ``removes`` are the layers that the advice would have deleted (``ANYTHING``: some), so that nobody is sent to delete one whose empty
+    link file takes ``l/`` with it.
     ``bytes`` are known without measuring ``held``; ``grace`` replaces that of the code.
     """
 
@@ -37,6 +40,10 @@ class Case:
     times: Mapping[str, int | None] = field(default_factory=dict)
     compared: Collection[str] = ()
     keys: Collection[LinkKey] = ()
+    needs: Collection[LinkKey] = ()
+    unheld: Collection[str] = ()
+    unrecorded: Collection[str] = ()
+    ended: Collection[int] = ()
     began: int | None = None
     held: tuple[str, ...] = ()
     severity: Severity | None = None

@@ -7,6 +7,7 @@ way (Docker's ``moby``, BuildKit) is that engine's own affair and no finding.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from collector.diagnose.containerd_gc import Node, Reach
 from collector.diagnose.containerd_store import META, ContainerdStore, Lease, Snapshot, briefly
 from collector.diagnose.context import Examination
 from collector.graph_nodes import created
-from collector.links import LinkKind
+from collector.links import LinkKey
 from linktrail.clock import iso
 
 _SHOWN: Final = 50
@@ -118,6 +119,7 @@ def _leased(look: Examination, _store: ContainerdStore, reach: Reach, chain: _Ch
         f"Only lease {names} holds snapshot {chain.top.words()}{_with(chain)}; it {_ends(holding)}.",
         advice.leased(chain.top, [(lease.namespace, lease.name) for lease in holding]),
         leases=holding,
+        needs=[lease.record.key for lease in holding] if len(holding) == 1 else (),
     )
 
 
@@ -135,6 +137,7 @@ def _labelled(look: Examination, _store: ContainerdStore, reach: Reach, chain: _
         leases=reach.leases_on(member.key for member in chain.members),
         more={"labels": [label.path for label in labels][:_SHOWN]},
         keys=[label.key for label in labels],
+        needs=[label.key for label in labels] if len(labels) == 1 else (),
     )
 
 
@@ -175,7 +178,8 @@ def _report(
     *,
     leases: list[Lease],
     more: dict[str, Any] | None = None,
-    keys: list[tuple[LinkKind, str, str]] | None = None,
+    keys: Collection[LinkKey] = (),
+    needs: Collection[LinkKey] = (),
 ) -> None:
     top = chain.top
     paths = tuple(member.path for member in chain.members if member.path is not None and member.directory is not None)
@@ -197,7 +201,10 @@ def _report(
             evidence=evidence,
             times=_times(chain, leases),
             compared=[META, *([top.stored.path] if top.stored is not None else [])],
-            keys=[top.record.key, *(keys or [])],
+            keys=[top.record.key, *keys],
+            needs=needs,
+            unheld=[top.key],
+            ended=[lease.expires for lease in leases if lease.expires is not None and lease.over(look.now)],
             began=created(top.record),
             held=paths,
             owner=top.owner,

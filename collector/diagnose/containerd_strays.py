@@ -44,6 +44,7 @@ def _unaccounted(look: Examination, store: ContainerdStore, link: Link, advice: 
                 "fs modified": fact(link, "diff_mtime_ns"),
             },
             keys=[link.key],
+            unrecorded=[link.subject],
             held=(link.path,),
         )
     )

@@ -13,9 +13,9 @@ then decides. Two things hold a case back:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from collector.diagnose.cases import ANYTHING, Case
 from collector.diagnose.engines import advice_for
@@ -27,13 +27,23 @@ from collector.links import NOBODY, LinkKey
 from collector.measure import Size
 from linktrail.clock import NANOSECONDS, iso
 from linktrail.codes import CODES, GRACE_SECONDS, Severity
-from linktrail.events import Interval
+from linktrail.events import Interval, last_of
 
 SETTLE_SECONDS: Final = 2.0
 RELATED_LIMIT: Final = 100
 
-History = Callable[[LinkKey], Interval | None]
-"""Returns since when a link stands as it stands now (or is gone, for one that is not in the survey)."""
+
+class Past(Protocol):
+    """The history of links, as a recorder keeps it."""
+
+    def history(self, key: LinkKey) -> Interval | None:
+        """Return since when a link stands as it stands now (or is gone, for one that is not in the survey)."""
+
+    def unheld(self, name: str) -> Interval | None:
+        """Return when the last holder of a layer or image went that is gone."""
+
+    def unrecorded(self, name: str) -> Interval | None:
+        """Return when the record of a layer, a directory, an image or a container went."""
 
 
 class Examination(Knowledge):
@@ -47,7 +57,7 @@ class Examination(Knowledge):
         sizes: Mapping[str, Size],
         min_age: float | None,
         settle: float,
-        since: History | None,
+        past: Past | None,
         confirmed: Collection[tuple[str, str]],
     ) -> None:
         """Prepare to look at ``graph`` at ``now`` (ns UTC); see ``collector.diagnose.examine`` for the rest."""
@@ -56,7 +66,7 @@ class Examination(Knowledge):
         self.sizes = sizes
         self.min_age = min_age
         self.settle = round(settle * NANOSECONDS)
-        self.since = since
+        self.past = past
         self.confirmed = frozenset(confirmed)
         self.read_only = graph.survey.read_only
         self.looked = max(now, graph.survey.finished)
@@ -73,7 +83,7 @@ class Examination(Knowledge):
             self.found[key] = _merged(self.found[key], case)
             return True
         code = CODES[case.code]
-        histories = [known for known in map(self.since, case.keys) if known] if self.since else []
+        histories = [known for known in map(self.past.history, case.keys) if known] if self.past else []
         times = self._evidence(case, histories)
         newest = max(times.items(), key=lambda item: item[1], default=None)
         waits = self._waits(case, newest[1] if newest else None)
@@ -94,7 +104,7 @@ class Examination(Knowledge):
             bytes=self.held_bytes(case.held) if case.bytes is None else case.bytes,
             related=_related(case.related, case.subject),
             read_only=self.read_only,
-            since=histories[0] if histories else self._interval(case.began),
+            since=self._since(case, histories),
             evidence=evidence,
             owner=case.owner,
             held=case.held,
@@ -152,6 +162,18 @@ class Examination(Knowledge):
     def _fresh(self, when: int) -> bool:
         started = self.graph.survey.started
         return (min(self.now, started) if started > 0 else self.now) - self.settle < when <= self.looked
+
+    def _since(self, case: Case, histories: Sequence[Interval]) -> Interval | None:
+        """Return when the damage began: when what it rests on came to stand, and the last of what held it was gone."""
+        if not histories or self.past is None:
+            return self._interval(case.began)
+        known = [
+            *map(self.past.history, case.needs),
+            *map(self.past.unheld, case.unheld),
+            *map(self.past.unrecorded, case.unrecorded),
+            *(Interval(when, when) for when in case.ended if when <= self.looked),
+        ]
+        return last_of([histories[0], *(interval for interval in known if interval is not None)])
 
     def _interval(self, began: int | None) -> Interval | None:
         return Interval(began, self.looked) if began is not None and began <= self.looked else None

@@ -211,6 +211,7 @@ def _ghost(look: Examination, holder: Link, own: list[str], living: set[str]) ->
             },
             compared=(*look.files_of("containers"), *look.files_of("layers")),
             keys=[holder.key],
+            unrecorded=[holder.subject],
             began=created(holder),
             held=_held(look, [*own, *pinned]),
             owner=holder.owner,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from collector.diagnose.cases import Case, fact, listed, short, texts
 from collector.diagnose.context import Examination
-from collector.links import Link, LinkState
+from collector.links import Link, LinkKind, LinkState
 from linktrail.sizes import human_bytes
 from linktrail.text import printable
 
@@ -48,7 +48,8 @@ def _mount(look: Examination, link: Link) -> None:
     where = f"mounted at {printable(link.subject)}"
     if deleted:
         what = (
-            f"{'Layers' if len(lost) > 1 else 'Layer'} {listed(lost or [layer])} {'were' if len(lost) > 1 else 'was'} removed while {where}"
+            f"{'Layers' if len(lost) > 1 else 'Layer'} {listed(_places(lost or [layer]))} {'were' if len(lost) > 1 else 'was'} removed "
+            f"while {where}"
         )
     else:
         what = f"Layer {short(layer)} is {where}, but no container or image needs it"
@@ -73,10 +74,17 @@ def _mount(look: Examination, link: Link) -> None:
             times=look.layer_times(layers, place),
             compared=(*look.files_of("layers"), *look.files_of("containers")),
             keys=[link.key],
+            needs=[(LinkKind.LAYER_DIRECTORY, name, look.graph.path_of(name)) for name in lost] if len(lost) == 1 else (),
+            unheld=() if deleted else [layer],
             owner=link.owner,
             grace="none" if deleted else None,
         )
     )
+
+
+def _places(names: Iterable[str]) -> list[str]:
+    """Name layers without a record as people can find them: a number says nothing alone."""
+    return [f"snapshots/{name}" if name.isdecimal() else name for name in names]
 
 
 def _recorded_mount(look: Examination, link: Link) -> None:
@@ -134,7 +142,10 @@ def _open_file(look: Examination, link: Link) -> None:
     holders = list(_mappings(link.facts.get("holders")))
     count = fact(link, "files") or 0
     owner = link.owner.container_name or link.owner.container_id
-    if layer is None:
+    beside = link.detail.get("beside") is True
+    if beside:
+        whose = f"directory {printable(link.subject)}, beside the layers,"
+    elif layer is None:
         whose = "an overlay that is mounted nowhere any more, on the filesystem of this store"
     elif living and owner:
         whose = f"container {printable(owner)}"
@@ -143,11 +154,11 @@ def _open_file(look: Examination, link: Link) -> None:
     look.report(
         Case(
             "deleted-open-file",
-            "layer" if layer is not None else "mount",
+            "layer" if layer is not None else "directory" if beside else "mount",
             link.subject,
             None,
-            f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open and"
-            f" {'holds' if count == 1 else 'hold'} {human_bytes(size)}{_by(holders)}.",
+            f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open{_by(holders)} and"
+            f" {'holds' if count == 1 else 'hold'} {human_bytes(size)}.",
             look.advice.deleted_open_file([_number(holder.get("process")) for holder in holders]),
             related=[name for name in (layer, link.owner.container_id) if name],
             evidence={
@@ -166,12 +177,21 @@ def _open_file(look: Examination, link: Link) -> None:
 
 def _held_by(spaces: list[dict[str, Any]]) -> str:
     count = len(spaces)
-    return f" (in {count} mount namespaces)" if count > 1 else f" (in {printable(str(spaces[0].get('namespace')))})" if spaces else ""
+    named = [_process(space) for space in spaces[:3]]
+    more = f" and {count - len(named)} more" if count > len(named) else ""
+    return f", in the mount namespace{'' if count == 1 else 's'} of {', '.join(named)}{more}" if spaces else ""
+
+
+def _process(space: Mapping[str, Any]) -> str:
+    """Name the first process of a namespace, and the namespace."""
+    pids = space.get("processes")
+    pid = _number(pids[0]) if isinstance(pids, list) and pids else 0
+    return f"{printable(str(space.get('command') or 'process'), 40)} ({pid}, {printable(str(space.get('namespace')))})"
 
 
 def _by(holders: list[dict[str, Any]]) -> str:
     named = [f"{printable(str(holder.get('command')), 40)} ({_number(holder.get('process'))})" for holder in holders[:3]]
-    return f" by {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
+    return f" in {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
 
 
 def _first_processes(spaces: Iterable[Mapping[str, Any]]) -> list[int]:

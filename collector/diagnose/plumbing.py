@@ -113,6 +113,7 @@ def _link_file_missing(look: Examination, place: Place, layer: Layer, message: s
         evidence={
             "short_name": name,
             "short_links": [link.subject for link in place.short_links],
+            "in_lower_of": sorted(look.lower_users.get(name or "", []))[:20],
             "content": place.link_file.target if place.link_file is not None else None,
         },
         keys=[(LinkKind.LINK_FILE, place.name, path)],
@@ -240,6 +241,7 @@ def _entry(look: Examination, link: Link) -> None:
     if owner is not None and not graph.places[owner].exists:
         owner = None
     of = f" It is the short link of layer {short(owner)}." if owner is not None else ""
+    gone: list[str] = []
     if link.state is LinkState.MALFORMED:
         what = f"leads to {printable(link.target, 200)}" if link.target else f"is a {link.detail.get('type', 'strange thing')}"
         if link.layer_id is not None:
@@ -247,6 +249,7 @@ def _entry(look: Examination, link: Link) -> None:
         code, message = "short-link-malformed", f"Entry {short(link.subject)} of l/ is no short link: it {what}.{of}"
         advice = look.advice.malformed_short_link(link.subject, owner)
     elif _dangles(look, link):
+        gone = [link.layer_id] if link.layer_id is not None else []
         code, message = (
             "short-link-dangling",
             f"Short link {short(link.subject)} leads to layer {short(link.layer_id or '')}, which is gone.{of}",
@@ -274,6 +277,7 @@ def _entry(look: Examination, link: Link) -> None:
             times={"entry modified": fact(link, "mtime_ns")},
             compared=look.files_of("layers") if code == "short-link-dangling" else (),
             keys=[link.key],
+            needs=[(LinkKind.LAYER_DIRECTORY, name, graph.path_of(name)) for name in gone],
             owner=link.owner,
         )
     )

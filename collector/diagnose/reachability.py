@@ -113,6 +113,7 @@ def _unreferenced(look: Examination, layer: Layer) -> None:
             times=look.layer_times(layer, place),
             compared=(*look.files_of("images"), *look.files_of("containers"), *look.files_of("layers")),
             keys=[layer.record.key],
+            unheld=[layer.id],
             began=created(layer.record),
             held=_held(look, place),
             owner=layer.record.owner,
@@ -145,6 +146,7 @@ def _unaccounted(look: Examination) -> None:
                 evidence={"short_links": [link.subject for link in links], "data_files": files},
                 times=look.layer_times(None, place),
                 keys=[place.directory.key],
+                unrecorded=[place.name],
                 held=(path,),
                 owner=place.directory.owner,
             )
@@ -204,6 +206,7 @@ def _report_untagged(look: Examination, image: Image, alone: list[str], steps: l
             times={"data directory modified": fact(directory, "mtime_ns")},
             compared=(*look.files_of("images"), *look.files_of("containers")),
             keys=[image.record.key],
+            unheld=[image.id],
             held=tuple(path for layer in alone for path in _held(look, look.graph.places.get(layer))),
             owner=image.record.owner,
             removes=alone,

@@ -200,6 +200,7 @@ def _leftover(look: Examination, kind: str, link: Link, paths: list[str]) -> Non
             times={"directory modified": fact(link, "mtime_ns")},
             compared=look.files_of(f"{kind}s"),
             keys=[link.key],
+            unrecorded=[link.subject],
             held=(paths[0],) if link.kind is LinkKind.OWNER_DIRECTORY else (),
             owner=link.owner,
         )

@@ -27,12 +27,12 @@ from collector.differ import Action, LinkChange
 from collector.graph import LAYER_HOME
 from collector.inside.layer import LayerEvents
 from collector.inside.names import AbsentError, Place, read, walk
-from collector.ledger import StoreMemory
 from collector.links import Link, LinkKey, LinkKind, LinkState, StoreKind, Survey, removed
 from collector.lives import Timed, in_order
 from collector.samples import targets
 from collector.settings import Settings
 from collector.statements import Statements
+from collector.store_memory import StoreMemory
 from collector.stores.protocol import Change
 from collector.watch.interface import Loss
 from linktrail.clock import NANOSECONDS, Clock, Instant

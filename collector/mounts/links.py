@@ -2,11 +2,12 @@
 
 * MOUNT, path ``mountinfo#<device>``: subject=mount point (in the namespace of process 1 where it is mounted there, else in the first
   that has it), target=layer: the upper one, else the nearest lower one; detail {type, device, lower: [layers], deleted: true when the
-  directory was removed under the mount}; facts {namespaces: [{namespace, point, processes}], read_only}. One for each overlay however
-  many namespaces have it; also for a layer's directory that is bind-mounted
+  directory was removed under the mount}; facts {namespaces: [{namespace, point, processes, command}], read_only}. One for each overlay
+  however many namespaces have it; also for a layer's directory that is bind-mounted
   elsewhere (but as the root of a process: so engines unpack, for some milliseconds)
 * OPEN_FILE, path ``open-files#<layer or device>``: subject=layer, or ``overlay <device>`` where the overlay that held it is mounted
-  nowhere any more and nobody remembers of which layer it was; target=layer; detail {device, detached}; facts {bytes, files,
+  nowhere any more and nobody remembers of which layer it was, or the directory (relative to the root) of files that an engine keeps
+  beside its layers; target=layer; detail {device, detached} or {device, beside: true}; facts {bytes, files,
   changed_ns, shared, holders: [{process, command, container, files, bytes, paths}]}
 
 Which processes hold something changes all the time and is no change of the link, so it stands in facts.
@@ -77,7 +78,8 @@ class MountLinks:
         seen = self._seen[key]
         seen.count += 1
         if len(seen.where) < _SHOWN:
-            seen.where.append({"namespace": space.name, "point": mount.point, "processes": list(space.processes[:_SHOWN])})
+            living = list(space.processes[:_SHOWN])
+            seen.where.append({"namespace": space.name, "point": mount.point, "processes": living, "command": space.command})
 
     def _of_overlay(self, mount: Mount) -> _Seen | None:
         made = self._made.get(mount.device)
@@ -135,12 +137,14 @@ class MountLinks:
 class Attribution:
     """What tells of which layer a deleted file is: the store's mounts, its position, and the overlays that were seen before.
 
-    ``geometry`` is that of the filesystem of the store when an engine of this machine uses the store, else ``None``.
+    ``root`` is the position of the store's root: a file below it that is of no layer lies beside them. ``geometry`` is that of the
+    filesystem of the store when an engine of this machine uses the store, else ``None``.
     """
 
     mounts: MountLinks
     places: Places
     position: Position
+    root: Position | None
     remembered: Mapping[str, str]
     geometry: tuple[int, int, int] | None
 
@@ -152,9 +156,16 @@ class Attribution:
             return known or (self._on_disk(mount, file.path) if mount and mount.device == self.position.device else None)
         return self.remembered.get(file.status.device) or (NO_LAYER if self._like_ours(file.filesystem) else None)
 
+    def beside(self, file: OpenFile) -> str | None:
+        """Return the directory of a file that the engine kept beside its layers, relative to the root; ``None``: it is no such file."""
+        mount = self.mounts.ids.get(file.status.mount)
+        if mount is None or self.root is None or mount.device != self.root.device:
+            return None
+        inside = _inside(self.root, mount, file.path)
+        return inside.rpartition("/")[0] or "." if inside else None
+
     def _on_disk(self, mount: Mount, path: str) -> str | None:
-        rest = below(mount.point, path)
-        inside = None if rest is None else below(self.position.path, f"{mount.root.rstrip('/')}/{rest}")
+        inside = _inside(self.position, mount, path)
         place = inside.partition("/")[0] if inside else ""
         return self.places.layer(place) if place else None
 
@@ -162,23 +173,34 @@ class Attribution:
         return filesystem is not None and filesystem.magic == OVERLAY_MAGIC and filesystem.geometry == self.geometry
 
 
+def _inside(position: Position, mount: Mount, path: str) -> str | None:
+    """Return ``path``, seen through ``mount``, relative to ``position``; ``None`` where it is not below that."""
+    rest = below(mount.point, path)
+    return None if rest is None else below(position.path, f"{mount.root.rstrip('/')}/{rest}")
+
+
 def open_file_links(open_files: OpenFiles, attribution: Attribution) -> Iterator[Link]:
-    """Yield a link for each layer (or overlay that is mounted nowhere) of which deleted files are held."""
+    """Yield a link for each layer, overlay that is mounted nowhere, or directory beside the layers of which deleted files are held."""
     groups: dict[tuple[str, str], list[OpenFile]] = {}
+    beside: dict[str, list[OpenFile]] = {}
     for file in open_files.files:
         layer = attribution.layer(file)
         if layer is not None:
             groups.setdefault((layer, "" if layer else file.status.device), []).append(file)
+        elif (directory := attribution.beside(file)) is not None:
+            beside.setdefault(directory, []).append(file)
     holders = dict(open_files.processes)
     for (layer, device), files in groups.items():
         yield _open_files(layer, device, files, holders, attribution)
+    for directory, files in beside.items():
+        detail = {"device": files[0].status.device, "beside": True}
+        yield Link(LinkKind.OPEN_FILE, directory, f"{OPEN_FILES}#{directory}", detail=detail, facts=_facts(files, holders))
 
 
 def _open_files(layer: str, device: str, files: list[OpenFile], holders: Mapping[int, Process], attribution: Attribution) -> Link:
     devices = sorted({file.status.device for file in files})
     mounted = any(file.status.mount in attribution.mounts.ids for file in files)
     told = attribution.places.link(layer) if layer else None
-    unique = {file.name: file for file in files}
     return Link(
         LinkKind.OPEN_FILE,
         layer or f"overlay {device}",
@@ -186,15 +208,20 @@ def _open_files(layer: str, device: str, files: list[OpenFile], holders: Mapping
         layer or None,
         layer_id=layer or None,
         detail={"device": device or devices[0], **({} if mounted else {"detached": True})},
-        facts={
-            "bytes": sum(file.status.bytes for file in unique.values()),
-            "files": len(unique),
-            "changed_ns": max(_age(file, holders) for file in unique.values()),
-            "holders": list(_holders(files, holders))[:_SHOWN],
-            "processes": len({file.pid for file in files}),
-        },
+        facts=_facts(files, holders),
         owner=told.owner if told is not None else NOBODY,
     )
+
+
+def _facts(files: list[OpenFile], holders: Mapping[int, Process]) -> dict[str, Any]:
+    unique = {file.name: file for file in files}
+    return {
+        "bytes": sum(file.status.bytes for file in unique.values()),
+        "files": len(unique),
+        "changed_ns": max(_age(file, holders) for file in unique.values()),
+        "holders": list(_holders(files, holders))[:_SHOWN],
+        "processes": len({file.pid for file in files}),
+    }
 
 
 def _age(file: OpenFile, holders: Mapping[int, Process]) -> int:

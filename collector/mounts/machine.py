@@ -112,7 +112,7 @@ class Machine:
         mounts = MountLinks(places, position, namespaces)
         files = self._open_files(survey.root, frozenset(mounts.layers))
         used = self._geometry(survey) if mounts.links or _bound(namespaces, names) else None
-        found = Attribution(mounts, places, position, self._remembered, used)
+        found = Attribution(mounts, places, position, Position.of_root(survey), self._remembered, used)
         recorded = recorded_mounts(places, self._known_run_roots()) if survey.kind is StoreKind.CONTAINERS_STORAGE else ()
         links = (*mounts.links, *recorded, *open_file_links(files, found))
         self._remember(mounts)

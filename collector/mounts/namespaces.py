@@ -19,6 +19,7 @@ from collector.safe import words
 
 PROCESS_LIMIT: Final = 200_000
 LINE_LIMIT: Final = 1_000_000
+_COMMAND_BYTES: Final = 64
 _NOT_ABOUT_STORES: Final = frozenset(
     {
         *("proc", "sysfs", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "securityfs", "debugfs", "tracefs", "bpf", "pstore"),
@@ -28,11 +29,15 @@ _NOT_ABOUT_STORES: Final = frozenset(
 
 
 class Namespace(NamedTuple):
-    """One mount namespace: its name as the kernel writes it (``mnt:[4026531840]``), who lives in it, and the mounts that may matter."""
+    """One mount namespace: its name as the kernel writes it (``mnt:[4026531840]``), who lives in it, and the mounts that may matter.
+
+    ``command`` is what its first process calls itself: hostile text.
+    """
 
     name: str
     processes: tuple[int, ...]
     mounts: tuple[Mount, ...]
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,7 @@ def read_namespaces(proc: Path) -> Namespaces:
         table = parse(data)
         left -= len(table.mounts)
         kept = tuple(mount for mount in table.mounts if mount.kind not in _NOT_ABOUT_STORES)
-        found.append(Namespace(name, tuple(pids), kept))
+        found.append(Namespace(name, tuple(pids), kept, _command(proc, pids[0])))
     if not found:
         return Namespaces(unread=unread or "no mount table can be read")
     return Namespaces(tuple(found), unread)
@@ -96,6 +101,14 @@ def _with_hidden(proc: Path, members: dict[str, list[int]], hidden: list[int]) -
 def _identity(data: bytes | None) -> str | None:
     number = data.partition(b" ")[0] if data else b""
     return number.decode("ascii", "replace") if number.isdigit() else None
+
+
+def _command(proc: Path, pid: int) -> str:
+    try:
+        with Path(f"{proc}/{pid}/comm").open("rb") as file:
+            return os.fsdecode(file.read(_COMMAND_BYTES)).rstrip("\n")
+    except OSError:  # it ended since it was listed
+        return ""
 
 
 def _first_table(proc: Path, pids: list[int]) -> bytes | None:

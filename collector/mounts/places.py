@@ -38,8 +38,17 @@ class Position:
     @classmethod
     def of(cls, survey: Survey) -> Position | None:
         """Find the directory of the layers; ``None`` when there is none, or no mount table tells. Never raises."""
+        return cls._of(survey, LAYER_HOME[survey.kind].split("/"))
+
+    @classmethod
+    def of_root(cls, survey: Survey) -> Position | None:
+        """Find the root of the store itself, below which engines keep more than layers. Never raises."""
+        return cls._of(survey, [])
+
+    @classmethod
+    def _of(cls, survey: Survey, steps: list[str]) -> Position | None:
         try:
-            with open_root(Path(survey.root)) as root, root.directory(*LAYER_HOME[survey.kind].split("/")) as home:
+            with open_root(Path(survey.root)) as root, root.directory(*steps) as home:
                 mount = _mount_of(home)
                 path = str(Path(f"/proc/self/fd/{home.fd}").readlink())
         except (OSError, StoreError):  # a store that is gone is told by its survey

@@ -16,7 +16,7 @@ from queries.answers.eyes import brief_table, present, shorten, span
 from queries.catalog import question_named
 from queries.completeness import Scope, completeness
 from queries.engine import Engine
-from queries.subjects import find_subject
+from queries.subjects import find_subject, named_by
 from queries.words import happened
 
 
@@ -37,7 +37,11 @@ def happened_to(
     with engine_of(lake) as engine:
         meant = find_subject(engine, subject)
         path = meant.path if meant.id in (None, meant.path) else None
-        title = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
+        title: tuple[str, ...] = () if meant.id is None or meant.id == subject else (f"{subject} is {meant.id}.",)
+        title += tuple(
+            f"{meant.id} is a name of {named}: linktrail timeline {named} tells what happened to that."
+            for named in named_by(engine, meant.id)
+        )
         values = {"id": meant.id, "path": path, "since": after, "until": before, "cluster": cluster, "node": node}
         return _told(engine, values, title, present(clock))
 

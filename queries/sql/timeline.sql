@@ -7,8 +7,8 @@
 -- parameter until timestamp = now: up to this instant
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node
--- column after: it happened after this instant (null: unknown)
--- column before: it happened before this instant
+-- column after: it happened after this instant (null: unknown); where a size grew or shrank, the measurement before began then
+-- column before: it happened before this instant; a size was measured by then
 -- column observed_at: when linktrail saw it
 -- column cluster: cluster of the node
 -- column node: node
@@ -65,7 +65,8 @@ found_findings AS MATERIALIZED (
 ),
 found_sizes AS MATERIALIZED (
     SELECT u.*, lag(u.bytes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_bytes,
-        lag(u.inodes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_inodes
+        lag(u.inodes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_inodes,
+        lag(u.occurred_after, 1, u.occurred_after) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS known_after
     FROM (
         FROM usage WHERE subject = $id
         UNION FROM usage WHERE container_id = $id
@@ -100,7 +101,7 @@ events AS (
         k8s_pod_name, run, seq
     FROM (FROM found_findings UNION ALL FROM full_filesystems)
     UNION ALL
-    SELECT occurred_after, occurred_before, observed_at, cluster, node, store_root, origin,
+    SELECT known_after, occurred_before, observed_at, cluster, node, store_root, origin,  -- it changed between two measurements
         'size', 'measured', scope, subject, NULL, NULL, role, NULL, bytes, previous_bytes, NULL, container_name, container_image_name,
         k8s_pod_name, run, seq
     FROM found_sizes WHERE bytes IS DISTINCT FROM previous_bytes OR inodes IS DISTINCT FROM previous_inodes

@@ -65,8 +65,9 @@ containers AS (
     SELECT cluster, node, store_root, target AS layer, min(subject) AS container, any_value(container_name) AS name
     FROM standing WHERE link_kind = 'container_layer' GROUP BY ALL
 ),
-leaked AS (
-    SELECT DISTINCT cluster, node, store_root, subject AS layer FROM findings_at($at) WHERE family = 'leaks' AND subject_kind = 'layer'
+leaked AS (  -- a layer of which deleted files are open may be used by the container that holds them
+    SELECT DISTINCT cluster, node, store_root, subject AS layer FROM findings_at($at)
+    WHERE family = 'leaks' AND subject_kind = 'layer' AND code <> 'deleted-open-file'
 ),
 beside AS (  -- each run tells of all that there is
     SELECT cluster, node, store_root, max(run) AS run FROM usage_at($at) WHERE scope = 'beside' GROUP BY ALL

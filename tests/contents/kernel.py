@@ -1,13 +1,16 @@
 """A program: mount an overlay in a mount namespace of its own, and ask the kernel where links lead, inside it.
 
 Standard input: one JSON object, ``lowers`` (directories, topmost first), ``where`` (an empty directory) and ``links`` (paths in the merged
-directory). Standard output: {link: does something stand where it leads}. Run as root under ``unshare --mount``.
+directory); or ``paths`` instead of links. Standard output: {link: does something stand where it leads}, or {path: what stands there}. Run
+as root under ``unshare --mount``.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +23,19 @@ def main() -> None:
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o", f"ro,lowerdir={lowers}", asked["where"]], check=True)
     os.chroot(asked["where"])
     os.chdir("/")
-    json.dump({link: Path(link).exists() for link in asked["links"] if is_seen(Path("/", link))}, sys.stdout)
+    if "paths" in asked:
+        json.dump({path: kind(Path("/", path)) for path in asked["paths"]}, sys.stdout)
+    else:
+        json.dump({link: Path(link).exists() for link in asked["links"] if is_seen(Path("/", link))}, sys.stdout)
+
+
+def kind(path: Path) -> str:
+    """Return what stands at a path, links on the way followed and the last name not."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError as error:
+        return "loop" if error.errno == errno.ELOOP else "absent"
+    return "symlink" if stat.S_ISLNK(mode) else "directory" if stat.S_ISDIR(mode) else "file"
 
 
 def is_seen(link: Path) -> bool:

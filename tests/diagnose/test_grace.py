@@ -7,6 +7,7 @@ import pytest
 from collector.diagnose import examine
 from collector.links import LinkKey, LinkKind, LinkState
 from collector.measure import Size
+from collector.store_memory import StoreMemory
 from linktrail.codes import CODES, GRACE_SECONDS
 from linktrail.events import Interval
 from tests.diagnose.model import HOUR, IMAGES_JSON, LAYERS_JSON, LONG_AGO, NOW, StoreModel, identity, small_store
@@ -106,12 +107,12 @@ def test_history_knows_more_than_the_files() -> None:
     store = loose(LONG_AGO, LONG_AGO)
     record: LinkKey = (LinkKind.LAYER_RECORD, identity("loose"), LAYERS_JSON)
     witnessed = {record: Interval(NOW - HOUR, NOW - HOUR + 1)}
-    assert not examine(store.survey(), now=NOW, since=witnessed.get).findings
+    assert not examine(store.survey(), now=NOW, past=StoreMemory(since=witnessed)).findings
     older = {record: Interval(NOW - 50 * HOUR, NOW - 49 * HOUR)}
-    (finding,) = examine(store.survey(), now=NOW, since=older.get).findings
+    (finding,) = examine(store.survey(), now=NOW, past=StoreMemory(since=older)).findings
     assert finding.since == Interval(NOW - 50 * HOUR, NOW - 49 * HOUR)
     unwitnessed = {record: Interval(None, NOW - HOUR)}  # it was so when recording began, an hour ago: that makes nothing young
-    assert examine(store.survey(), now=NOW, since=unwitnessed.get).findings
+    assert examine(store.survey(), now=NOW, past=StoreMemory(since=unwitnessed)).findings
 
 
 def test_a_break_that_rests_on_something_fresh_waits_for_a_second_look() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from collector.diagnose import examine
 from collector.links import LinkKind
 from collector.measure import Size
+from collector.store_memory import StoreMemory
 from linktrail.events import Interval
 from tests.diagnose.model import (
     CONTAINERS_JSON,
@@ -295,4 +296,4 @@ def test_a_removal_that_takes_long_is_silent() -> None:
     for step in steps[6:]:  # nothing is left to show times: the record of the directory's end does, where there is one
         step(emptied)
         ended = {(LinkKind.LAYER_DIRECTORY, layer.id, f"overlay/{layer.id}"): Interval(emptied - SECOND, emptied)}
-        assert not examine(store.survey(emptied + 1), now=emptied + 1, since=ended.get).findings
+        assert not examine(store.survey(emptied + 1), now=emptied + 1, past=StoreMemory(since=ended)).findings

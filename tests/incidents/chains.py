@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+from linktrail.clock import NANOSECONDS as SECOND
 from linktrail.testing.containers_storage import Layer, finish, layer_ids, stop_after
+from tests.incidents.contents import inside
+from tests.incidents.kernel import Kernel
 from tests.incidents.made import APP, BASE, OTHER, shop
 from tests.incidents.registry import incident
-from tests.incidents.replay import HOUR, MINUTE, Ask, Says, Scene, allocated
+from tests.incidents.replay import HOUR, MINUTE, Ask, Broken, Says, Scene, allocated
 
 
 @incident("B01", "a VM is powered off: images.json is ahead of layers.json, the directories are still there")
@@ -58,7 +61,7 @@ def killed_pull(scene: Scene) -> Says:
     asked = scene.now
     scene.wait(HOUR)
     finish(made.builder.open_store())
-    removed = scene.record()
+    removed = Broken(asked - 2 * SECOND, scene.now, scene.record())
     return Says(
         "incomplete-layer",
         cut,
@@ -66,8 +69,10 @@ def killed_pull(scene: Scene) -> Says:
         bytes=size,
         at=asked,
         asks=(
-            Ask("timeline", cut, ("closed", "removed", str(size))),
-            Ask("findings_history", "", (cut, "incomplete-layer", str(size)), {"since": broken.healthy, "until": removed + 10**10}),
+            Ask("timeline", cut, ("closed", str(size))),
+            Ask("timeline", cut, ("layer_directory", "removed"), when=removed),
+            Ask("shared_by", cut, nothing=True),
+            Ask("findings_history", "", (cut, "incomplete-layer", str(size)), {"since": broken.healthy, "until": scene.now}),
         ),
     )
 
@@ -123,7 +128,9 @@ def directories_gone(scene: Scene) -> Says:
 
 @incident("B07", "a removal put a layer aside into tempdirs and never came back")
 def put_aside(scene: Scene) -> Says:
+    kernel = Kernel(scene)
     made = shop(scene)
+    kernel.process(1433, "conmon")
 
     def leave() -> None:
         finish(made.builder.untag(OTHER))
@@ -131,7 +138,9 @@ def put_aside(scene: Scene) -> Says:
         shutil.rmtree(made.root / "overlay-images" / made.other)
         made.builder.damage.drop_layer_record(made.extra)
         made.builder.damage.leave_tempdir(made.extra)
+        kernel.mount(aside / "merged", aside / "diff", [made.directory(layer) / "diff" for layer in (made.middle, made.base)], 1433)
 
+    aside = made.root / "overlay/tempdirs/temp-dir-1" / f"1-{made.extra}"
     broken = scene.break_in(leave)
     return Says(
         "leftover-tempdir",
@@ -139,7 +148,13 @@ def put_aside(scene: Scene) -> Says:
         words=(made.extra,),
         when=broken,
         bytes=allocated(made.root / "overlay/tempdirs/temp-dir-1"),
-        asks=(Ask("timeline", made.extra, ("removed", OTHER)), Ask("whois", made.extra, (OTHER,))),
+        asks=(
+            Ask("timeline", made.extra, ("layer_directory", "removed"), when=broken),
+            Ask("timeline", made.extra, ("temporary_directory", "created"), when=broken),
+            Ask("timeline", made.extra, ("image_layer", "removed"), when=broken),
+            Ask("whois", made.extra, (OTHER,)),
+            Ask("findings", "", ("orphan-mount", str(aside / "merged"), "conmon (1433"), together=True),
+        ),
     )
 
 
@@ -148,20 +163,29 @@ def false_alarm(scene: Scene) -> Says:
     made = shop(scene)
     made.directory(made.base).joinpath("diff/etc").touch()
     scene.break_in(lambda: None)
+    inside(scene, None, ())
     return Says(None, asks=(Ask("timeline", made.base, ("observed", "measured")), Ask("can-delete", made.base, ("no", APP))))
 
 
 @incident("B11", "after a full disk the engine forgot a container: the storage has it still, with its layer and its image")
 def forgotten(scene: Scene) -> Says:
     made = shop(scene)
-    finish(made.builder.write(made.container, "var/log/app", 70_000))
-    scene.break_in(lambda: None)
-    size = allocated(made.directory(made.writable))
+    containers: list[str] = []
+
+    def create() -> None:
+        containers.append(finish(made.builder.create(APP, "forgotten")))
+        finish(made.builder.write(containers[0], "var/log/app", 70_000))
+
+    broken = scene.break_in(create)
+    container = containers[0]
+    layer = made.layer_of(container)
     return Says(
         None,
         asks=(
-            Ask("containers", "", (made.container, "web", str(size)), together=True),
-            Ask("why", made.app, (made.container, "container")),
-            Ask("can-delete", made.app, ("no", made.container)),
+            Ask("containers", "", (container, "forgotten", layer, str(allocated(made.directory(layer)))), together=True),
+            Ask("timeline", container, ("container_record", "created", "forgotten"), when=broken),
+            Ask("timeline", layer, ("container_layer", "created", container), when=broken),
+            Ask("why", made.app, (container, "container", "forgotten"), together=True),
+            Ask("can-delete", made.app, ("no", container)),
         ),
     )

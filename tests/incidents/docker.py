@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.docker_store.build import Small, digest, short_name
+from tests.docker_store.build import Small, build_id, digest, short_name
 from tests.incidents.registry import incident
-from tests.incidents.replay import DAY, Ask, Says, Scene, allocated
+from tests.incidents.replay import DAY, Ask, Broken, Says, Scene, allocated
 
 
 @incident("D01", "orphans in overlay2 that no prune sees: some never registered, some init layers without a mount")
@@ -74,11 +74,13 @@ def inodes(scene: Scene) -> Says:
 def copies(scene: Scene) -> Says:
     store = Small(scene.root)
     lost = [digest(f"copy {number}") for number in range(3)]
-    scene.record()
+    before = scene.record()
+    times = []
     for name in lost:
+        happened = scene.now
         (store.directory(name) / "diff/big").write_bytes(b"b" * 120_000)
         scene.crash()
-        scene.record()
+        times.append(Broken(before, happened, before := scene.record()))
         scene.wait(DAY)
     scene.record()
     size = allocated(store.overlay / lost[0])
@@ -86,10 +88,39 @@ def copies(scene: Scene) -> Says:
     return Says(
         "unaccounted-layer",
         lost[1],
+        when=times[1],
         bytes=size,
         asks=(
             *(Ask("findings", "", ("unaccounted-layer", name, str(size)), together=True) for name in lost),
-            Ask("timeline", lost[1], ("boot", "created")),
+            Ask("timeline", lost[1], ("boot",)),
+            *(Ask("timeline", name, ("layer_directory", "created"), when=when) for name, when in zip(lost, times, strict=True)),
             Ask("leaks_by_code", "", ("unaccounted-layer", '"leaks": 3', f'"bytes": {3 * size}'), together=True),
+        ),
+    )
+
+
+@incident("D02", "builds run side by side and leave directories of BuildKit's that nothing refers to")
+def left_by_builds(scene: Scene) -> Says:
+    store = Small(scene.root)
+    left = [build_id(f"build {number}") for number in range(4)]
+
+    def build() -> None:
+        for name in left:
+            home = store.directory(name, store.place(store.top).name)
+            (home / "diff/object").write_bytes(b"o" * 60_000)
+        store.snapshot(build_id("kept"), store.top)
+
+    broken = scene.break_in(build)
+    size = allocated(store.overlay / left[0])
+    return Says(
+        "unaccounted-layer",
+        left[2],
+        when=broken,
+        bytes=size,
+        asks=(
+            *(Ask("timeline", name, ("layer_directory", "created"), when=broken) for name in left),
+            Ask("leaks_by_code", "", ("unaccounted-layer", '"leaks": 4', f'"bytes": {4 * size}'), together=True),
+            Ask("can-delete", left[1], ("yes", str(size))),
+            Ask("can-delete", build_id("kept"), ("no",)),
         ),
     )

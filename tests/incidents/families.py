@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.incidents import chains, containerd, contents, docker, filling, leaks, links, links_docker
+from tests.incidents import chains, containerd, contents, docker, filling, leaks, links, links_docker, mounted
 
-__all__ = ["chains", "containerd", "contents", "docker", "filling", "leaks", "links", "links_docker"]
+__all__ = ["chains", "containerd", "contents", "docker", "filling", "leaks", "links", "links_docker", "mounted"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from linktrail.clock import NANOSECONDS as SECOND
 from linktrail.testing.containers_storage import finish, stop_after
 from tests.incidents.made import APP, shop
 from tests.incidents.registry import incident
@@ -46,6 +49,7 @@ def what_is_each(scene: Scene) -> Says:
     return Says(
         "unaccounted-layer",
         writable,
+        when=broken,
         owner="web-1",
         bytes=allocated(made.directory(writable)),
         asks=(
@@ -67,6 +71,7 @@ def outlived(scene: Scene) -> Says:
     return Says(
         "unreferenced-layer",
         writable,
+        when=broken,
         owner="web-1",
         bytes=allocated(made.directory(writable)),
         asks=(
@@ -107,11 +112,11 @@ def slope(scene: Scene) -> Says:
             scene.record()
 
     broken = scene.break_in(leave)
-    del broken
     total = sum(sizes)
     return Says(
         "unaccounted-layer",
         "00" * 32,
+        when=replace(broken, seen=broken.happened + round(DAY * 1e9) + 2 * SECOND),
         bytes=sizes[0],
         asks=(
             Ask("leaks_by_code", "", ("unaccounted-layer", '"leaks": 12', f'"bytes": {total}'), together=True),

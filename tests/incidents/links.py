@@ -25,7 +25,8 @@ def wiped(scene: Scene) -> Says:
         when=broken,
         owner=APP,
         asks=(
-            Ask("timeline", "overlay/l", ("removed", made.short[made.base], made.short[made.top])),
+            *(Ask("timeline", "overlay/l", ("short_link", "removed", name), when=broken) for name in made.short.values()),
+            Ask("findings", "", ("short-link-missing", made.top, "overlay/l is empty or gone"), together=True),
             Ask("can-delete", made.middle, ("no",)),
             Ask("repair-plan", made.middle, (made.short[made.middle], "nothing")),
         ),
@@ -56,19 +57,26 @@ def lost_and_made_again(scene: Scene) -> Says:
             made.builder.damage.lose_short_link(layer)
 
     broken = scene.break_in(lose)
-    says = Says(
+    asked = scene.now
+    repaired = scene.break_in(lambda: finish(made.builder.recreate_short_links()))
+    return Says(
         "short-link-missing",
         made.base,
         words=(made.short[made.base],),
-        when=None,
+        when=broken,
         owner=APP,
+        at=asked,
         asks=(
-            Ask("timeline", made.base, ("boot", "removed", made.short[made.base])),
-            Ask("findings", "", (made.top, "short-link-missing")),
+            Ask("timeline", made.base, ("boot",)),
+            *(
+                Ask("timeline", made.short[layer], ("short_link", action, layer), when=when)
+                for layer in (made.base, made.top)
+                for action, when in (("removed", broken), ("created", repaired))
+            ),
+            Ask("findings", nothing=True),
+            Ask("findings", "", (made.top, "short-link-missing"), {"at": asked}, together=True),
         ),
     )
-    assert broken.healthy < broken.happened
-    return says
 
 
 @incident("A07", "link file and symbolic link of a layer are both gone: the record still knows the name")
@@ -84,7 +92,7 @@ def both_gone(scene: Scene) -> Says:
     return Says(
         "link-file-missing",
         made.middle,
-        words=(name,),
+        words=(name, made.top, made.extra),
         when=broken,
         owner=APP,
         asks=(Ask("timeline", made.middle, (name, "removed")), Ask("repair-plan", made.middle, (name, made.middle))),
@@ -99,10 +107,14 @@ def twice(scene: Scene) -> Says:
     return Says(
         "short-link-duplicate",
         made.middle,
-        words=(stray, made.short[made.middle]),
+        words=(stray, f"The link file names {made.short[made.middle]}; {stray} is the stray"),
         when=broken,
         owner=APP,
-        asks=(Ask("timeline", stray, ("created", made.middle)),),
+        asks=(
+            Ask("timeline", stray, ("short_link", "created", made.middle), when=broken),
+            Ask("timeline", made.short[made.middle], ("short_link", "observed", made.middle), together=True),
+            Ask("repair-plan", made.middle, (stray,)),
+        ),
     )
 
 
@@ -153,12 +165,13 @@ def name_leads_nowhere(scene: Scene) -> Says:
         scene.crash()
         made.builder.damage.lose_short_link(made.top)
 
-    scene.break_in(lose)
+    broken = scene.break_in(lose)
     name = made.short[made.top]
     return Says(
         "short-link-missing",
         made.top,
         words=(name,),
+        when=broken,
         owner=APP,
         asks=(
             Ask("timeline", name, (f"../{made.top}/diff", "removed", "boot")),

@@ -1,7 +1,8 @@
-"""The table of incidents: every one is replayed, or it says why files alone cannot hold it.
+"""The table of incidents: every one is replayed; ``UNTOLD`` says what of an incident no file tells.
 
 A replay is a function that makes the history of a store in a ``Scene`` and returns what the answers must say (``Says``); it is entered
-here by ``@incident(id, title)``. The numbers are those of the reference (``incidents.md``).
+here by ``@incident(id, title)``. The numbers are those of the reference (``incidents.md``). Where mounts or open files are the incident,
+they stand in a ``/proc`` of the scene (``kernel``); real ones: tests/mounts and tests/live.
 """
 
 from __future__ import annotations
@@ -28,25 +29,19 @@ def incident(number: str, title: str) -> Callable[[Replay], Replay]:
     return enter
 
 
-LIVE: Final[dict[str, str]] = {
-    "A12": "What changes is what is mounted at overlay/: two filesystems at one path, in the mount namespace of an engine's process.",
-    "B08": "The store is whole; what the engine's check calls damage are mounts in the kernel, and the wipe is the engine's own act.",
-    "B09": "The harm is done to the mount table by the checker's shutdown; the files of the store stay as they are.",
-    "D02": "The race is between builds inside of BuildKit; the directories that it leaves are those of D01.",
-    "D06": "The file has no name any more: it is in /proc/PID/fd of a process that runs (see tests/live/test_holders.py).",
-    "D07": "The mount is in the namespace of another process (see tests/mounts/test_real_mounts.py).",
-    "D08": "What leaks is a mount with each export of the engine; the directories that stay behind are those of D01.",
-    "E02": "Whether the collector of containerd runs after a cancelled pull is a matter of its process; the files are those of E03.",
-    "E05": "The cause is the error (EBUSY) that a removal meets in the kernel; the snapshots that wait are those of E01.",
-    "E07": "Nothing stays on disk: the order of three steps within half a second is the incident.",
-    "E09": "The mounts are the incident: 4,954 of them, over directories that are like any other's.",
-    "E12": "The upper directory of a live mount is deleted: without the mount it is a removal like any other.",
-    "F03": "The store is healthy; what is wrong is the accounting of the kubelet and its message.",
-    "F04": "The store is healthy; what is wrong is the number that a runtime answers to the kubelet.",
+UNTOLD: Final[dict[str, str]] = {
+    "A13": "Which version of an engine runs on the node: the store does not say by what it is read.",
+    "B08": "Who wiped the store: nothing in it names the process.",
+    "B09": "Who unmounted: the kernel keeps no record of it.",
+    "B11": "When the engine forgot the container: that is in a database of the engine's own, which is not read.",
+    "C04": "Which build was killed: the directory bears no name of it, only the time.",
+    "D06": "The number of the descriptor: the holder is told by process, command and path.",
+    "E05": "The error that the removal met: it is in the log of containerd; that the snapshot is mounted, is told.",
+    "E07": "That the next layer failed: nothing of it ever stood on disk.",
+    "E13": "At which threshold the kubelet collects: that is in its configuration.",
+    "F01": "What lies hidden under a mount: it is in the part that is elsewhere on the filesystem.",
+    "F03": "Which paths in the writable layer are large: layers are measured as a whole.",
+    "F04": "What the runtime answered: it is asked of the runtime; the directory whose size that is, and the true size, are told.",
+    "G01": "Which step of the build it was: the image's configuration has it, which is not read for that.",
 }
-"""Number -> why it is not replayed from files."""
-
-OPEN: Final[dict[str, str]] = {
-    "G03": "No verb says what a path is in each layer of an image; only links that lead nowhere are named.",
-}
-"""Number -> what is missing before it can be replayed."""
+"""Number -> the part of what the reference wants printed that linktrail does not know, and why."""

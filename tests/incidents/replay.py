@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from collector.mounts.machine import OFF
 from collector.program import Options, collect
 from collector.settings import Settings
 from linktrail.clock import NANOSECONDS
@@ -50,6 +51,7 @@ class Scene:
         self.lake = where / "lake"
         self.clock = FakeClock(time.time_ns() // NANOSECONDS * NANOSECONDS - round(10 * DAY * NANOSECONDS))
         self.boots = 0
+        self.proc = OFF  # a replay that needs mounts or open files says where they are read
 
     @property
     def now(self) -> int:
@@ -73,7 +75,7 @@ class Scene:
         self._date()
         self.clock.advance(1)
         began = self.now
-        options = Options(once=True, node="node-7", settings=Settings(min_age=min_age))
+        options = Options(once=True, node="node-7", settings=Settings(min_age=min_age), proc=self.proc)
         assert collect([self.root], self.where / "state", options, clock=self.clock, filesystem=QuickFileSystem()) == 0
         self.clock.advance(1)
         return began
@@ -131,6 +133,8 @@ class Questions:
 
     def ask(self, verb: str, subject: str = "", *, at: int | None = None, **values: object) -> Answer:
         """Return the answer to ``linktrail VERB SUBJECT`` at an instant (default: now), or to the question of the catalog named so."""
+        if at is not None and verb not in (*_AT, *_ABOUT_AT):
+            values["at"] = at
         at = self.clock.now().wall if at is None else at
         if verb in _AT:
             return _AT[verb](self.engine, at=at, clock=self.clock)
@@ -147,7 +151,7 @@ class Questions:
 class Ask:
     """A further question and the words that its answer must hold, each of them in the same row where ``together``.
 
-    With ``when``, that row (of a timeline) must bound the change by the readings around it.
+    With ``when``, that row (of a timeline) must bound the change by the readings around it. With ``nothing`` the answer must have no row.
     """
 
     verb: str
@@ -156,6 +160,7 @@ class Ask:
     values: Mapping[str, Any] = field(default_factory=dict)
     together: bool = False
     when: Broken | None = None
+    nothing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +222,9 @@ def within(questions: Questions, says: Says, when: Broken) -> None:
 def check_ask(questions: Questions, ask: Ask) -> None:
     """Ask one more question and look for its words."""
     answer = questions.ask(ask.verb, ask.subject, **ask.values)
+    if ask.nothing:
+        assert list(records(answer.rows)) == []
+        return
     if ask.together or ask.when:
         rows = [row for row in records(answer.rows) if all(word in _text(row) for word in ask.words)]
         assert rows, f"{ask.verb} {ask.subject}: {ask.words} in no row of {[*records(answer.rows)]}"

@@ -126,6 +126,16 @@ def test_deleted_files_of_the_backing_filesystem(store: Running) -> None:
         with held(shell, path, 2 * MEBIBYTE):
             path.unlink()
             assert codes(check(store.root)) == [("deleted-open-file", store.writable)]
+        beside = store.root / "tmp/GetImageBlob1"
+        beside.parent.mkdir()
+        with held(shell, beside, 2 * MEBIBYTE) as pid:
+            beside.unlink()
+            report = check(store.root)
+            assert codes(report) == [("deleted-open-file", "tmp")]
+            ((_, finding),) = report.findings
+            assert (finding.subject_kind, finding.bytes) == ("directory", 2 * MEBIBYTE)
+            assert f"1 deleted file of directory tmp, beside the layers, is still open in sleep ({pid}) and holds" in finding.message
+            assert finding.evidence["holders"][0]["paths"] == [str(beside)]
         other = store.root.parent / "elsewhere"
         with held(shell, other, 2 * MEBIBYTE):
             other.unlink()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -269,7 +270,10 @@ def test_everything_about_an_instant(engine: Engine) -> None:
         ("record", "gap", None),
         ("size", "measured", "/srv"),
     ]
-    assert len(happened_around(engine, after=at(599), before=at(602), clock=NOW).rows) == 8
+    rows = happened_around(engine, after=at(599), before=at(602), clock=NOW).rows.to_pylist()
+    assert len(rows) == 10
+    found_later = [(row["about"], row["subject"]) for row in rows if row["observed_at"] > datetime.fromtimestamp(at(602) / 1e9, UTC)]
+    assert found_later == [("size", LEAKED), ("size", "/srv")], "what grew between two measurements may have grown then"
 
 
 # --- the catalog ------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_helpers_return_arrow(history: History) -> None:
     """Each helper answers what its command answers."""
     assert history.findings(WHILE_IT_LEAKED).column("subject").to_pylist() == [LEAKED]
     assert history.findings("2026-11-23T16:05:00Z").num_rows == 0
-    assert history.timeline(LEAKED, "2026-11-23T16:09:00Z", "2026-11-23T16:11:00Z").num_rows == 8
+    assert history.timeline(LEAKED, "2026-11-23T16:09:00Z", "2026-11-23T16:11:00Z").num_rows == 9
     assert set(history.whois(LEAKED[:8]).column("owner").to_pylist()) >= {"jobs/worker-0", "worker"}
     assert history.why(BASE, WHILE_IT_LEAKED).num_rows == 2
     assert history.why(LEAKED, WHILE_IT_LEAKED).num_rows == 0

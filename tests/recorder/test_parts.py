@@ -14,7 +14,7 @@ from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
 from collector.findings import Diagnosis, Finding, Withheld
 from collector.findings_log import FindingsLog, finding_id
-from collector.ledger import Ledger, StoreMemory
+from collector.ledger import Ledger
 from collector.links import Link, LinkKind, LinkState, Problem, StoreKind, Survey, removed
 from collector.lives import Lives, Round
 from collector.measure import Size
@@ -22,6 +22,7 @@ from collector.outbox import Outbox
 from collector.rows import finding_row
 from collector.samples import Sampler, targets
 from collector.spool import Spool
+from collector.store_memory import StoreMemory
 from collector.stores.containers_storage import DRIVER
 from collector.stores.protocol import Change
 from linktrail.clock import Instant
@@ -275,6 +276,16 @@ class Log:
             name = str(row["finding_id"])
             self.open = {key: value for key, value in self.open.items() if key != name} | ({name: row} if event.action != "closed" else {})
         return [event.action for event in events]
+
+
+def test_what_was_told_of_the_beginning_stands() -> None:
+    """A finding that changes did not begin earlier than was said of it, though what that rested on may be forgotten."""
+    log = Log()
+    log.look(replace(LEAK, since=Interval(5, 6)), when=10)
+    for since, told in ((Interval(None, 1), (5, 6)), (None, (5, 6)), (Interval(7, 8), (7, 8))):
+        assert log.look(replace(LEAK, since=since, message=str(since)), when=20) == ["changed"]
+        (row,) = log.open.values()
+        assert (row["since_after"], row["since_before"]) == told
 
 
 def test_opened_changed_closed() -> None:

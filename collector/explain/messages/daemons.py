@@ -140,7 +140,7 @@ DAEMONS: Final = (
         "A path is a symbolic link in one layer and a directory in another (or leads out of the root): the layers do not fit on "
         "each other. The "
         "image was built so.",
-        ("linktrail check --all-links ROOT",),
+        ("linktrail whatis PATH ROOT", "linktrail check --all-links ROOT"),
         "Have the image rebuilt; the store need not be repaired.",
         ("G03",),
     ),
