@@ -45,7 +45,7 @@ def columns(table: str, rows: Sequence[Row]) -> pa.Table:
         if array.null_count and not column.nullable:
             raise BatchError(where=f"row of {table}", what=f"{column.name} is missing")
         arrays[column.name] = array
-    arrays["day"] = _days([row["observed_at"] for row in rows])
+    arrays["day"] = _days(_values(rows, "observed_at"))
     schema = pa.schema([field for field in definition.arrow() if field.name in arrays])
     return pa.table([arrays[field.name] for field in schema], schema=schema)
 
