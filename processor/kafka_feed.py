@@ -88,6 +88,8 @@ class KafkaFeed:
         joining = bool(self._membership.group) and not self._partitions
         try:
             found = self._consumer.poll(timeout_ms=_JOIN_MS if joining else _POLL_MS)
+            if found:
+                self._consumer._fetcher.send_fetches()  # noqa: SLF001 - or brokers would be asked for more only once these are used up
         except OffsetOutOfRangeError:
             with self._guard:
                 self._change()  # retention was faster: sought again, from what is left
