@@ -58,6 +58,7 @@ _NUMBERS: Final = frozenset({"schema_version", "batch", "rows", "first_seq", "la
 _LAST_MOMENT: Final = ((1 << 63) - 1) // 1000  # in microseconds; a clock of nanoseconds ends there, in the year 2262
 _ZSTD_LEVEL: Final = 3
 _DAY: Final = 86_400_000_000  # in microseconds
+_BLOCK_HEADER_BYTES, _CHECKSUM_BYTES, _REPEATED_BYTE = 3, 4, 1  # of zstd frames: RFC 8878, 3.1.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def decode(data: bytes, where: str) -> tuple[Header, pa.Table]:
         with pa.ipc.open_stream(stream) as reader:
             header = Header.from_metadata(reader.schema.metadata, where)
             _check_schema(reader.schema, header, where)
-            if has_compressed_body(stream):
+            if has_compressed_body(memoryview(stream)):
                 raise BatchError(where=where, what="its Arrow buffers are compressed, which could hide any size")
             table = reader.read_all()
         table.validate(full=True)
@@ -210,12 +211,30 @@ def _number(text: str) -> int:
     return value
 
 
-def _decompress(data: bytes, where: str) -> bytes:
-    _stream_size(data, where)
+def _decompress(data: bytes, where: str) -> pa.Buffer:
+    """Return the stream in a batch, in memory of Arrow's pool: that is used again, where memory of Python's comes new from the kernel."""
+    size = _stream_size(data, where)
     try:
-        return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
-    except zstandard.ZstdError as error:
+        stream = pa.Codec("zstd").decompress(data, size)
+        length = _frame_length(data)
+    except (OSError, zstandard.ZstdError, ValueError) as error:
         raise BatchError(where=where, what=f"it is no whole zstd frame ({error})") from error
+    if length != len(data):
+        raise BatchError(where=where, what=f"it is no whole zstd frame ({len(data) - length} bytes come after it)")
+    return stream
+
+
+def _frame_length(data: bytes) -> int:
+    """Return the length of the zstd frame at the start of ``data``: Arrow would pass over an empty one that follows it."""
+    position = zstandard.frame_header_size(data)
+    last = False
+    while not last:
+        block = int.from_bytes(data[position : position + _BLOCK_HEADER_BYTES], "little")
+        last, kind, size = bool(block & 1), block >> 1 & 3, block >> 3
+        position += _BLOCK_HEADER_BYTES + (1 if kind == _REPEATED_BYTE else size)
+        if position > len(data):
+            raise ValueError("its last block is cut")
+    return position + (_CHECKSUM_BYTES if zstandard.get_frame_parameters(data).has_checksum else 0)
 
 
 def _stream_size(data: bytes, where: str) -> int:

@@ -270,6 +270,22 @@ def test_the_header_is_read_without_the_rows() -> None:
             batch.read_header(damaged, "there")
 
 
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+def test_nothing_may_follow_a_frame(checksum: bool, size: int) -> None:
+    """Not even what a decompressor passes over in silence: a digest names exactly what was sealed."""
+    table = _opened().replace_schema_metadata({**_opened().schema.metadata, b"padding": b"x" * size})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    whole = zstandard.ZstdCompressor(write_checksum=checksum, level=1).compress(sink.getvalue())
+    assert batch.decode(whole, "here")[1].num_rows == 20
+    skippable = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
+    for data in (whole + zstandard.compress(b""), whole + skippable, whole + whole, whole + b"\0", whole[:-1], skippable + whole):
+        with pytest.raises(BatchError):
+            batch.decode(data, "there")
+
+
 def test_a_bomb_is_refused_before_it_is_opened() -> None:
     """Neither a frame that states a monstrous size nor Arrow buffers compressed inside it are unpacked."""
     with pytest.raises(BatchError, match="over the limit"):
