@@ -34,18 +34,18 @@ def columns(table: str, rows: Sequence[Row]) -> pa.Table:
     have, or holds a value of the wrong type: found where the row is made, not where the batch is sealed.
     """
     definition = definition_of(table)
-    present: set[str] = set().union(*rows)
-    if unknown := present.difference(definition.names):
+    values = _by_column(rows)
+    if unknown := values.keys() - set(definition.names):
         raise BatchError(where=f"row of {table}", what=f"unknown columns {', '.join(sorted(unknown))}")
     arrays: dict[str, pa.Array] = {}
     for column in definition.columns:
         if column.name in _SEALED_COLUMNS or column.name == "day":
             continue
-        array = _array(table, column, _values(rows, column.name)) if column.name in present else pa.nulls(len(rows), column.type)
+        array = _array(table, column, values[column.name]) if column.name in values else pa.nulls(len(rows), column.type)
         if array.null_count and not column.nullable:
             raise BatchError(where=f"row of {table}", what=f"{column.name} is missing")
         arrays[column.name] = array
-    arrays["day"] = _days(_values(rows, "observed_at"))
+    arrays["day"] = _days(values.get("observed_at", []))
     schema = pa.schema([field for field in definition.arrow() if field.name in arrays])
     return pa.table([arrays[field.name] for field in schema], schema=schema)
 
@@ -55,6 +55,20 @@ def definition_of(table: str) -> Table:
     if table not in TABLES:
         raise BatchError(where=f"row of {table}", what="there is no such table")
     return TABLES[table]
+
+
+def _by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Return the values of every name that any row has, ``None`` where a row has it not."""
+    if not rows:
+        return {}
+    try:
+        found = {name: list(map(itemgetter(name), rows)) for name in rows[0]}
+        if sum(map(len, rows)) == len(found) * len(rows):  # no row has others
+            return found
+    except KeyError:
+        found = {}
+    names: set[str] = set().union(*rows)
+    return {name: found.get(name) or _values(rows, name) for name in names}
 
 
 def _values(rows: Sequence[Row], name: str) -> list[Any]:
@@ -89,12 +103,21 @@ def _days(moments: list[int]) -> pa.Array:
 
 def _fitted(kind: pa.DataType, values: list[Any]) -> pa.Array:
     try:
-        array = pa.array(values, kind)
+        array = _repeated(values) if kind == TEXT and _is_one_text(values) else pa.array(values, kind)
     except (pa.ArrowException, UnicodeError, OverflowError):
         array = pa.array([_fitting(value) for value in values], kind)
     if kind in (TEXT, BYTES) and array.nbytes > MAX_VALUE_BYTES:
         array = pa.array([_cut(_fitting(value)) for value in values], kind)
     return array
+
+
+def _is_one_text(values: list[Any]) -> bool:
+    """Tell whether all are the same text, as the store, the boot or the origin of most batches is."""
+    return isinstance(values[0], str) and values[0] == values[-1] and values.count(values[0]) == len(values)
+
+
+def _repeated(values: list[str]) -> pa.Array:
+    return pa.repeat(pa.scalar(values[0], TEXT), len(values))
 
 
 def _fitting(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds
