@@ -20,7 +20,7 @@ _RECORD_BATCH_COMPRESSION: Final = 3
 _DICTIONARY_BATCH, _RECORD_BATCH = 2, 3  # values of the MessageHeader union
 
 
-def has_compressed_body(stream: bytes | memoryview) -> bool:
+def has_compressed_body(stream: bytes) -> bool:
     """Tell whether ``stream`` holds a record batch with compressed buffers, or a dictionary (we never write one).
 
     Raises ``ValueError`` when a message is damaged.
@@ -47,7 +47,7 @@ def has_compressed_body(stream: bytes | memoryview) -> bool:
     return False
 
 
-def _prefix(stream: bytes | memoryview, position: int) -> tuple[int, int]:
+def _prefix(stream: bytes, position: int) -> tuple[int, int]:
     """Return where the metadata of the message at ``position`` starts, and its length."""
     (length,) = struct.unpack_from("<I", stream, position)
     if length != _CONTINUATION:
@@ -58,7 +58,7 @@ def _prefix(stream: bytes | memoryview, position: int) -> tuple[int, int]:
 class _Flatbuffer:
     """The few reads needed; ``struct`` refuses positions outside the buffer, and negative ones are refused here."""
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes) -> None:
         self._data = data
 
     def root(self) -> int:
