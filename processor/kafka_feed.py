@@ -10,7 +10,8 @@ Partitions are given up only after the processor had the chance to commit (``giv
 
 Traps of kafka-python that are stepped round here: constructors that connect (built in ``wait``, tried again for ever), resetting to the
 latest offset, committing by itself, polling for 0 ms (joins nothing), a join lost between two polls (metadata is read first, polls
-are long, and a member without partitions for ``_IDLE_SECONDS`` is replaced).
+are long, and a member without partitions for ``_IDLE_SECONDS`` is replaced), asking for more only when all that came was used (the next
+records are asked for as soon as some come).
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class KafkaFeed:
         try:
             found = self._consumer.poll(timeout_ms=_JOIN_MS if joining else _POLL_MS)
             if found:
-                self._consumer._fetcher.send_fetches()  # noqa: SLF001 - or brokers would be asked for more only once these are used up
+                self._consumer._fetcher.send_fetches()  # noqa: SLF001 - see above
         except OffsetOutOfRangeError:
             with self._guard:
                 self._change()  # retention was faster: sought again, from what is left
