@@ -90,7 +90,7 @@ def _array(table: str, column: Column, values: list[Any]) -> pa.Array:
 def _microseconds(name: str, values: list[Any]) -> list[int | None]:
     """Round times in ns so that the stored interval still holds the true one."""
     if name in _UPPER_BOUNDS:
-        return [None if value is None else -(-value // 1000) for value in values]
+        return [None if value is None else (value + 999) // 1000 for value in values]
     return [None if value is None else value // 1000 for value in values]
 
 
