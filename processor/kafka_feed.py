@@ -35,6 +35,7 @@ from processor.dead_letters import DeadLetters
 from processor.intake import Intake
 from processor.kafka_consumer import BOOTSTRAP_MS, Membership, make_consumer
 from processor.kafka_partition import Partition
+from processor.memory import keep_freed_memory
 
 __all__ = ["KafkaFeed", "Membership", "Partition"]
 
@@ -51,6 +52,7 @@ class KafkaFeed:
 
     def __init__(self, connection: Connection, membership: Membership, *, clock: Clock) -> None:
         """Nothing is opened yet: ``wait`` connects, and connects again."""
+        keep_freed_memory()
         self.giving_up: Callable[[], None] | None = None
         self.generation = 0
         self.letters = DeadLetters(connection)
