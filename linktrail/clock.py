@@ -62,13 +62,3 @@ def iso(nanoseconds: int | None) -> str | None:
         return None
     moment = datetime.fromtimestamp(nanoseconds // NANOSECONDS, UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanoseconds % NANOSECONDS // 1000:06d}Z"
-
-
-def floor_microseconds(nanoseconds: int) -> int:
-    """Round a lower bound down, so that the stored interval still holds the true one."""
-    return nanoseconds // 1000
-
-
-def ceil_microseconds(nanoseconds: int) -> int:
-    """Round an upper bound up, so that the stored interval still holds the true one."""
-    return -(-nanoseconds // 1000)

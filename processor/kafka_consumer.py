@@ -38,7 +38,7 @@ def make_consumer(options: Mapping[str, Any], membership: Membership) -> Any:  #
         auto_offset_reset="none",
         isolation_level="read_committed",
         max_poll_records=100,  # records are batches
-        max_partition_fetch_bytes=16 << 20,
+        max_partition_fetch_bytes=4 << 20,  # the next ones come meanwhile; a record that is larger comes alone
         fetch_max_bytes=32 << 20,
         fetch_max_wait_ms=250,
         allow_auto_create_topics=False,

@@ -13,7 +13,8 @@ Partitions are given up only after the processor had the chance to commit (``giv
 
 Traps of kafka-python that are stepped round here: constructors that connect (built in ``wait``, tried again for ever), resetting to the
 latest offset, committing by itself, polling for 0 ms (joins nothing), a join lost between two polls (metadata is read first, polls
-are long, and a member without partitions for ``_IDLE_SECONDS`` is replaced).
+are long, and a member without partitions for ``_IDLE_SECONDS`` is replaced), asking for more only when all that came was used (the next
+records are asked for as soon as some come).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from processor.intake import Intake
 from processor.kafka_consumer import Membership, make_consumer
 from processor.kafka_partition import Partition
 from processor.kafka_topics import Topics, chosen, describe, find_topics, have_changed
+from processor.memory import keep_freed_memory
 
 __all__ = ["KafkaFeed", "Membership", "Partition"]
 
@@ -55,6 +57,7 @@ class KafkaFeed:
 
     def __init__(self, connection: Connection, membership: Membership, *, clock: Clock) -> None:
         """Nothing is opened yet: ``wait`` connects, and connects again."""
+        keep_freed_memory()
         self.giving_up: Callable[[], None] | None = None
         self.generation = 0
         self.letters = DeadLetters(connection)
@@ -99,6 +102,8 @@ class KafkaFeed:
         joining = bool(self._membership.group) and not self._partitions
         try:
             found = self._consumer.poll(timeout_ms=_JOIN_MS if joining else _POLL_MS)
+            if found:
+                self._consumer._fetcher.send_fetches()  # noqa: SLF001 - see above
         except OffsetOutOfRangeError:
             with self._guard:
                 self._change()  # retention was faster: sought again, from what is left

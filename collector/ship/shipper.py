@@ -32,6 +32,7 @@ from linktrail.errors import BatchError, BrokerError, LinktrailError, SpoolError
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.1
+_FIRST_LOOK: Final = 0.02  # after a batch the next one is looked for soon, then less and less often
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 30.0
 
@@ -110,6 +111,7 @@ class Shipper:
             self._sizes.clear()
             waiting: deque[int] = deque()
             position = self._reader.acknowledged()
+            pause = _FIRST_LOOK
             while not stop.is_set():
                 self.beat = self._clock.now()
                 if not waiting:
@@ -120,7 +122,8 @@ class Shipper:
                 self._advance(pipe, identity, _LOOK_SECONDS if pipe.count else 0.0)
                 if idle:
                     self._well()
-                    stop.wait(_LOOK_SECONDS)
+                    stop.wait(pause)
+                pause = min(pause * 2, _LOOK_SECONDS) if idle else _FIRST_LOOK
             self._finish(pipe, identity)
         finally:
             self.status.on_the_way = 0

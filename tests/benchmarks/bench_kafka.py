@@ -5,7 +5,8 @@
   acks=all and idempotence. Events per second.
 * ``consume``: records to an Arrow table in memory; the peers parse their JSON with pyarrow's own reader.
 * ``lake``: broker to committed lake, beside ``processor.files.parquet`` alone (sorting, ``pyarrow.parquet.write_table``) on the same rows.
-* ``processors``: two processes with a partition each, beside one with both.
+* ``processors``: two processes with a partition each, beside one with both. Before the time begins each has committed once from each
+  of its partitions, and all records are in the topic.
 
 All in every round, against the same broker; medians.
 """
@@ -13,10 +14,13 @@ All in every round, against the same broker; medians.
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,11 +46,13 @@ from tests.faults.rows import link
 from tests.kafka.broker import Node, start_nodes
 from tests.kafka.conftest import new_topics
 from tests.kafka.running import until
-from tests.kafka.workers import process
+from tests.kafka.workers import tell
 
 ROUNDS: Final = 5
 EVENTS: Final = 20_000  # one record each
 BATCHES: Final = 40
+FIRST: Final = 10  # of a partition that processors commit before their time begins; their flushes are of as many
+HALF: Final = FIRST + 50  # of a partition
 ROWS: Final = BATCHES * batch.MAX_ROWS
 _CLOCK: Final = SystemClock()
 _FOREVER: Final = float("inf")
@@ -71,7 +77,7 @@ class _Bench:
         self.node = node
         self.rows: list[Row] = [link(number, now + number * 1_000_000) for number in range(batch.MAX_ROWS)]
         self.sealed = [_seal(self.rows, number, "run") for number in range(BATCHES)]
-        self.halves = [[_seal(self.rows, number, f"run-{node}", node) for number in range(BATCHES)] for node in ("n0", "n1")]
+        self.halves = [[_seal(self.rows, number, f"run-{node}", node) for number in range(HALF)] for node in ("n0", "n1")]
         self.series: dict[str, list[float]] = {}
         self.topics = 0
         self.json_topic = ""
@@ -223,23 +229,45 @@ class _Bench:
         self._time("write_table", ROWS, lambda: LocalFileSystem().write_new(target, parquet("links", whole)))
 
     def _processors(self) -> None:
+        """Time processors at work: what they do once, and sending records, is over before."""
+        count = 2 * (HALF - FIRST) * batch.MAX_ROWS
         for name, parts in (("one processor", ((0, 1),)), ("two processors", ((0,), (1,)))):
             connection = self._topics(2)
             self.topics += 1
-            lake = self.path / f"lake-{self.topics}"
+            lake, gate = self.path / f"lake-{self.topics}", self.path / f"gate-{self.topics}"
             Lake.open_for_writing(lake, filesystem=LocalFileSystem())
-            policy = FlushPolicy(rows=50_000, urgent_seconds=0.5, idle_seconds=0.5, poll_seconds=0.01)
-            lives = [Life(process, lake, connection, Membership(partitions=part), policy) for part in parts]
+            self._put_halves(connection, 0, FIRST)
+            lives = [Life(_process, gate, lake, connection, part) for part in parts]
             for life in lives:
                 life.wait_said()
-            time.sleep(1.5)  # all have sought and wait for records
+            self._put_halves(connection, FIRST, HALF)
             began = time.perf_counter()
-            for partition, sealed in enumerate(self.halves):
-                self._put(connection, sealed, record_key("c", f"n{partition}"), partition)
-            _wait_for(lives, 2 * BATCHES)
-            self.series.setdefault(name, []).append(2 * ROWS / (time.perf_counter() - began))
+            gate.touch()
+            _wait_for(lives, 2 * HALF)
+            self.series.setdefault(name, []).append(count / (time.perf_counter() - began))
             for life in lives:
                 life.kill()
+            if sum(file.rows for file in Lake.open(lake).tables["links"].live_files()) != 2 * HALF * batch.MAX_ROWS:
+                raise AssertionError("not every row is in the lake")
+
+    def _put_halves(self, connection: Connection, first: int, last: int) -> None:
+        for partition, sealed in enumerate(self.halves):
+            self._put(connection, sealed[first:last], record_key("c", f"n{partition}"), partition)
+
+
+def _process(gate: Path, lake: Path, connection: Connection, partitions: tuple[int, ...], working: Pipe) -> None:
+    """Commit the first batches and say so, then commit for ever once ``gate`` is there."""
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    policy = FlushPolicy(rows=FIRST * batch.MAX_ROWS, urgent_seconds=0.5, idle_seconds=0.5, poll_seconds=0.01)
+    feed = KafkaFeed(connection, Membership(partitions=partitions), clock=_CLOCK)
+    processor = Processor(feed, Lake.open_for_writing(lake, filesystem=LocalFileSystem()), clock=_CLOCK, policy=policy)
+    while processor.position < FIRST * len(partitions):
+        processor.run_once()
+    working.send((processor.position, processor.waiting))
+    while not gate.exists():
+        _CLOCK.sleep(0.001)
+    threading.Thread(target=tell, args=(processor, working), daemon=True).start()
+    processor.run(threading.Event())
 
 
 def _seal(rows: Sequence[Row], number: int, run: str, node: str = "n") -> bytes:

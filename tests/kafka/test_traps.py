@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,9 +21,10 @@ from kafka.errors import KafkaTimeoutError
 from kafka.record import util
 
 from collector.ship.pipe import Pipe, Window
-from linktrail.broker import Connection
+from linktrail.broker import MAX_RECORD_BYTES, Connection
 from linktrail.clock import SystemClock
 from linktrail.errors import BrokerError
+from processor.intake import Record
 from processor.kafka_feed import KafkaFeed, Membership
 from tests.kafka.broker import Node, free_port
 from tests.kafka.conftest import Brokers, TopicMaker, new_topics, through
@@ -244,7 +246,7 @@ def test_11_no_default_that_bites_is_left(make_topics: TopicMaker) -> None:
         wanted = {"auto_offset_reset": "none", "enable_auto_commit": False, "allow_auto_create_topics": False, "check_crcs": True}
         assert {name: config[name] for name in wanted} == wanted
         assert config["isolation_level"] == "read_committed"
-        assert config["max_partition_fetch_bytes"] == 16 << 20
+        assert config["max_partition_fetch_bytes"] == 4 << 20  # of smaller records; test 14 shows that a larger one comes whole
         assert KafkaConsumer.DEFAULT_CONFIG["auto_offset_reset"] == "latest"
         assert KafkaConsumer.DEFAULT_CONFIG["enable_auto_commit"] is True
     finally:
@@ -275,5 +277,39 @@ def test_13_the_lag_is_told_by_the_ends_of_the_partitions(tmp_path: Path, make_t
         assert feed.lag() == 7
         poll_until(feed, lambda: sum(len(partition.take(3)) for partition in feed.intakes) == 3)
         assert feed.lag() == 4
+    finally:
+        feed.close()
+
+
+def test_14_the_next_records_come_while_these_are_used(node: Node) -> None:
+    """The library asks for more only in the next poll, and brokers idle until then; a record larger than what is asked for comes whole."""
+    connection = new_topics(node.address)
+    sent = [os.urandom(size << 20) for size in (3, 3, 7)]
+    with plain(node.address, max_request_size=MAX_RECORD_BYTES) as producer:
+        for value in sent:
+            producer.send(connection.settings.topic, value).get(30)
+    feed = KafkaFeed(connection, Membership(), clock=SystemClock())
+    try:
+        feed.wait()
+        [partition] = feed.intakes
+        with feed.guard:
+            partition.seek(0)
+            feed.confirm()
+        taken: list[Record] = []
+
+        def took(count: int) -> bool:
+            taken.extend(partition.take(10))
+            return len(taken) == count
+
+        poll_until(feed, lambda: took(1))
+        until(lambda: feed._consumer._fetcher._completed_fetches, what="the next record came without a poll")
+        node.freeze()
+        try:
+            feed.wait()
+            assert took(2)
+        finally:
+            node.thaw()
+        poll_until(feed, lambda: took(3))
+        assert [record.data for record in taken] == sent
     finally:
         feed.close()

@@ -30,11 +30,12 @@ def process(lake: Path, connection: Connection, membership: Membership, policy: 
     clock = SystemClock()
     feed = KafkaFeed(connection, membership, clock=clock)
     processor = Processor(feed, Lake.open_for_writing(lake, filesystem=LocalFileSystem()), clock=clock, policy=policy or EAGER)
-    threading.Thread(target=_tell, args=(processor, working), daemon=True).start()
+    threading.Thread(target=tell, args=(processor, working), daemon=True).start()
     processor.run(threading.Event())
 
 
-def _tell(processor: Processor, working: Pipe) -> None:
+def tell(processor: Processor, working: Pipe) -> None:
+    """Say (position, rows that wait) whenever they changed."""
     pause = threading.Event()
     before: tuple[int, int] | None = None
     while True:

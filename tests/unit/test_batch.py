@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,54 @@ def test_times_that_no_clock_shows_are_refused(name: str, moment: int) -> None:
     column = pa.array([moment] * 20, INTEGER).cast(TIME)
     with pytest.raises(BatchError, match=f"{name} is a time beyond"):
         batch.decode(_resealed(table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)), "there")
+
+
+@pytest.mark.parametrize("moments", [[START] * 20, [START + number * 5 * 3600 * 10**9 for number in range(20)]])
+def test_days_that_contradict_their_rows_are_refused(moments: list[int]) -> None:
+    """The lake is partitioned by day: a row in another's partition would never be found there, in a batch of one day or of many."""
+    rows = [link(number, moment) for number, moment in enumerate(moments)]
+    with pa.ipc.open_stream(zstandard.decompress(sealed(rows))) as reader:
+        table = reader.read_all()
+    batch.decode(_resealed(table), "here")
+    days = table.column("day").to_pylist()
+    for lying in ([*days[:-1], days[-1] + timedelta(days=1)], [day - timedelta(days=1) for day in days]):
+        with pytest.raises(BatchError, match="day of a row contradicts"):
+            batch.decode(_resealed(table.set_column(0, table.schema.field(0), pa.array(lying, DATE))), "there")
+
+
+def test_rows_may_differ_in_what_they_have() -> None:
+    """A column that only some rows have is null in the others, wherever in the batch they are."""
+    rows = [link(0), {**link(1), "target": "t"}, link(2)]
+    del rows[0]["file_inode"]
+    table = batch.columns("links", rows)
+    assert table.column("target").to_pylist() == [None, "t", None]
+    assert table.column("file_inode").to_pylist() == [None, 1, 2]
+
+
+def test_the_header_is_read_without_the_rows() -> None:
+    """A shipper needs it of every batch; what is behind the schema is for the processor to judge."""
+    rows = [{**link(number), "subject": hashlib.sha256(str(number).encode()).hexdigest()} for number in range(batch.MAX_ROWS)]
+    data = sealed(rows)
+    assert batch.read_header(data[: len(data) // 2], "here") == batch.decode(data, "here")[0]
+    for damaged in (data[:40], b"x" + data[1:], zstandard.compress(b"x" * 100), zstandard.compress(bytes(batch.MAX_STREAM_BYTES + 1))):
+        with pytest.raises(BatchError):
+            batch.read_header(damaged, "there")
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("size", [0, 1, 200_000])
+def test_nothing_may_follow_a_frame(checksum: bool, size: int) -> None:
+    """Not even what a decompressor passes over in silence: a digest names exactly what was sealed."""
+    table = _opened().replace_schema_metadata({**_opened().schema.metadata, b"padding": b"x" * size})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    whole = zstandard.ZstdCompressor(write_checksum=checksum, level=1).compress(sink.getvalue())
+    assert batch.decode(whole, "here")[1].num_rows == 20
+    skippable = (0x184D2A50).to_bytes(4, "little") + (3).to_bytes(4, "little") + b"abc"
+    for data in (whole + zstandard.compress(b""), whole + skippable, whole + whole, whole + b"\0", whole[:-1], skippable + whole):
+        with pytest.raises(BatchError):
+            batch.decode(data, "there")
 
 
 def test_a_bomb_is_refused_before_it_is_opened() -> None:
