@@ -146,6 +146,7 @@ class LakeTable:
         Raises ``FencedError`` when another maintainer was faster, ``LakeFullError``, ``LakeError``.
         """
         listed, number = self._maintained, (self._maintained or 0) + 1
+        self._require({MAINTENANCE: listed}, MAINTENANCE)
         count = self._replace(removed, parts, {MAINTENANCE: number}, {MAINTENANCE: listed}, data_change=data_change, stem=stem)
         self._maintained = number
         return count
@@ -160,15 +161,17 @@ class LakeTable:
         data_change: bool,
         stem: str = "part",
     ) -> int:
+        """Commit; ``expected`` was compared with the handle as it is now."""
         files: list[DataFile] = []
-        started = time.time()
+        started, compared = time.time(), self.version
         try:
             with lake_errors(self.path, "writing a data file"):
                 for rows in parts:
                     files += write_files(self._filesystem, self.path, self.name, rows, known_days=self._known_days, stem=stem)
             self._require_quick(started, positions)
             self._freshen()
-            self._require(expected, ", ".join(positions))
+            if self.version != compared:
+                self._require(expected, ", ".join(positions))
         except BaseException:
             remove_files(self._filesystem, self.path, files)
             raise
