@@ -179,8 +179,8 @@ class KafkaFeed:
             with contextlib.closing(KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_MS)) as admin:
                 described = admin.describe_topics([topic])
             self._consumer = make_consumer(options, membership)
-            if membership.group:
-                self._consumer.partitions_for_topic(topic)  # metadata first: a join that metadata starts can be lost between two polls
+            # Metadata first: a join that metadata starts can be lost between two polls, and the first seek would wait for it by a back-off.
+            self._consumer.partitions_for_topic(topic)
         except (KafkaError, OSError) as error:
             raise BrokerError(brokers=self.connection, what=f"no connection ({_describe(error)})") from error
         known = {item["partition_index"] for found in described for item in found["partitions"] if found["error_code"] == 0}

@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from linktrail.clock import NANOSECONDS
 from linktrail.schema import DATE, INTEGER
 from processor.files import CARRIED_DAY
-from processor.lake_table import LakeTable, LiveFile
+from processor.lake_table import LakeTable
+from processor.table_files import LiveFile
 
 MERGED_ROWS: Final = 1_000_000
 MERGED_BYTES: Final = 256 << 20
