@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Final
 
 from collector.graph_nodes import Container, Image, Layer, Place
-from collector.links import Link, LinkKind, LinkState, StoreKind, Survey
+from collector.links import Link, LinkKind, LinkState, StoreKind, Survey, covered
 
 LAYER_HOME: Final = {
     StoreKind.CONTAINERS_STORAGE: "overlay",
@@ -87,11 +87,7 @@ class Graph:
 
     def unknown(self, path: str) -> bool:
         """Tell whether ``path`` could not be read, or lies below something that could not: absence there means nothing."""
-        while path:
-            if path in self._unread:
-                return True
-            path = path.rpartition("/")[0]
-        return bool(self._unread & {"", "."})
+        return covered(path, self._unread)
 
     def ancestors(self, layer_id: str) -> Iterator[str]:
         """Yield the recorded parents, nearest first; the last may have no record. A cycle ends before the first repetition."""

@@ -11,7 +11,7 @@ Names are ``str`` by ``os.fsdecode``; paths are relative to the store root. Noth
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -189,6 +189,15 @@ class Survey:
     def unread(self) -> tuple[str, ...]:
         """Paths whose content is unknown in this survey."""
         return tuple(problem.path for problem in self.problems)
+
+
+def covered(path: str, unread: Collection[str]) -> bool:
+    """Tell whether ``path`` or something above it is in ``unread``: what is absent there may be there all the same."""
+    while path:
+        if path in unread:
+            return True
+        path = path.rpartition("/")[0]
+    return "" in unread or "." in unread
 
 
 def removed(link: Link) -> Link:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Final, NamedTuple, Self
 
 from collector.links import LinkState
-from linktrail.errors import NoStoreError, StoreUnreadableError
+from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError
 
 ENTRY_LIMIT: Final = 1_000_000
 EVIDENCE_BYTES: Final = 4096
@@ -201,6 +201,27 @@ def open_root(root: Path) -> Root:
         if error.errno in (*_ABSENT, errno.ELOOP):
             raise NoStoreError(root=root, what=words(error)) from error
         raise StoreUnreadableError(root=root, what=words(error)) from error
+
+
+def is_root(path: Path, tells: Callable[[Directory], bool]) -> bool:
+    """Tell whether ``path`` can be opened as a root and is what ``tells`` looks for. Never raises."""
+    try:
+        with open_root(path) as opened:
+            return tells(opened)
+    except (StoreError, OSError):
+        return False
+
+
+def may_hold(root: Directory, *place: str) -> bool:
+    """Tell whether something stands at ``place`` below ``root``, or may: what its directory hides from this user counts as there."""
+    try:
+        with root.directory(*place[:-1]) as directory:
+            directory.stat(place[-1])
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

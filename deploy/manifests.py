@@ -1,7 +1,8 @@
 """Render the Helm chart into Kustomize: ``python -m deploy.manifests HELM`` (``make manifests``). The chart is the one source.
 
-``base`` holds the namespace and what is the same for every engine, ``overlays/ENGINE`` the collector for its roots, ``strimzi`` topics and
-users.
+``base`` holds the namespace and what is the same for every engine, ``overlays/ENGINE`` the collectors for its roots, all with one topic and
+one user of Kafka. ``strimzi`` is an example of a fleet whose nodes are kept apart, for two nodes of containerd: base, a collector for each,
+topics and users. One's own nodes are rendered from the chart, with ``kafka.nodes``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ HERE: Final = Path(__file__).resolve().parent
 CHART: Final = HERE / "helm" / "linktrail"
 ENGINES: Final = ("containerd", "crio", "k3s", "rke2", "docker")
 NEWEST: Final = "1.37.0"
+EXAMPLE: Final = ("strimzi.enabled=true", "kafka.nodes={worker-1,worker-2}")
 _HEAD: Final = "# Made from deploy/helm/linktrail by make manifests: change the chart, not this.\n"
 _COLLECTOR: Final = "templates/collector.yaml"
 _SHARED: Final = ("templates/processor.yaml", "templates/networkpolicy.yaml")
@@ -50,8 +52,10 @@ def render(helm: str) -> dict[str, str]:
     parts = template(helm)
     made["base/linktrail.yaml"] = _HEAD + "".join(parts[name] for name in _SHARED)
     made["base/kustomization.yaml"] = _kustomization("namespace.yaml", "linktrail.yaml")
-    made["strimzi/strimzi.yaml"] = _HEAD + template(helm, "strimzi.enabled=true")[_STRIMZI]
-    made["strimzi/kustomization.yaml"] = _kustomization("strimzi.yaml")
+    example = template(helm, *EXAMPLE)
+    made["strimzi/strimzi.yaml"] = _HEAD + example[_STRIMZI]
+    made["strimzi/collectors.yaml"] = _HEAD + example[_COLLECTOR]
+    made["strimzi/kustomization.yaml"] = _kustomization("../base", "collectors.yaml", "strimzi.yaml")
     for engine in ENGINES:
         made[f"overlays/{engine}/collector.yaml"] = _HEAD + template(helm, f"engine={engine}")[_COLLECTOR]
         made[f"overlays/{engine}/kustomization.yaml"] = _kustomization("../../base", "collector.yaml")

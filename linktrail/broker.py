@@ -2,7 +2,8 @@
 
 Format of a record in ``linktrail.events.v1``: key ``<cluster>/<node>`` (each percent-encoded, so a node's batches stay in one partition and
 in order), value one sealed batch as it lies in the spool (``linktrail.batch``), headers as CloudEvents binds events to Kafka in
-binary mode. ``ce_id`` is ``<spool id>/<offset>``: the same batch sent again has the same id.
+binary mode. ``ce_id`` is ``<spool id>/<offset>``: the same batch sent again has the same id. With ``topic-per-node`` each node writes a
+topic of its own (``linktrail.node_topic``) instead.
 
 A connection is ``--kafka HOST:PORT[,HOST:PORT]`` with settings by ``--kafka-set NAME=VALUE`` or ``LINKTRAIL_KAFKA_NAME``. Secrets are
 named by path only, read when they are needed (a rotated one is taken up at the next connection), and a file that everybody on the
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import quote, unquote
@@ -26,6 +27,7 @@ import typer
 from linktrail import batch
 from linktrail.clock import iso
 from linktrail.errors import UsageError
+from linktrail.node_topic import node_topic
 from linktrail.secret_file import read_secret
 
 EVENTS_TOPIC: Final = "linktrail.events.v1"
@@ -33,6 +35,8 @@ DEAD_LETTER_TOPIC: Final = "linktrail.dlq.v1"
 MAX_RECORD_BYTES: Final = 8 << 20
 _ENVIRONMENT: Final = "LINKTRAIL_KAFKA_"
 _MECHANISMS: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+_YES: Final = ("yes", "true", "1")
+_NO: Final = ("no", "false", "0")
 Headers = list[tuple[str, bytes]]
 KafkaBrokers = Annotated[
     str | None, typer.Option("--kafka", metavar="HOST:PORT[,...]", envvar="LINKTRAIL_KAFKA", help="The brokers of a fleet.")
@@ -49,6 +53,7 @@ class Settings:
 
     topic: str = EVENTS_TOPIC
     dead_letter_topic: str = DEAD_LETTER_TOPIC
+    topic_per_node: str = ""
     tls: str = ""
     ca_file: str = ""
     certificate_file: str = ""
@@ -98,11 +103,20 @@ class Connection:
     def has_tls(self) -> bool:
         """Whether bytes are encrypted on the way."""
         settings = self.settings
-        return settings.tls.lower() in ("yes", "true", "1") or bool(settings.ca_file or settings.certificate_file)
+        return _is_yes(settings.tls) or bool(settings.ca_file or settings.certificate_file)
+
+    def for_node(self, cluster: str, node: str) -> Self:
+        """Return the connection whose topic is the one that this node writes. Raises ``TopicNameError``."""
+        if not _is_yes(self.settings.topic_per_node):
+            return self
+        return replace(self, settings=replace(self.settings, topic=node_topic(self.settings.topic, cluster, node)))
 
     def _require_sense(self) -> None:
         settings = self.settings
         mechanism = settings.sasl_mechanism
+        for name, value in (("tls", settings.tls), ("topic-per-node", settings.topic_per_node)):
+            if value.lower() not in ("", *_YES, *_NO):
+                raise UsageError(what=f"{name} is yes or no, not '{value}'")
         if mechanism and mechanism not in _MECHANISMS:
             raise UsageError(what=f"sasl-mechanism is one of {', '.join(_MECHANISMS)}, not '{mechanism}'")
         if mechanism.startswith("SCRAM") and not (settings.username and settings.password_file):
@@ -160,6 +174,10 @@ def _token_provider(path: Path) -> TokenFile:
     provider = TokenFile(path)
     provider.token()  # a missing file is told at the start, not in a log line of the library
     return provider
+
+
+def _is_yes(text: str) -> bool:
+    return text.lower() in _YES
 
 
 def _is_address(text: str) -> bool:

@@ -171,6 +171,12 @@ class BatchError(LinktrailError):
     exit_code = 12
 
 
+class ForeignBatchError(BatchError):
+    """Batch {where} is refused: {what}"""
+
+    exit_code = 12
+
+
 class NewerSchemaError(BatchError):
     """{where} was written with schema version {found}; this linktrail reads up to {known}"""
 
@@ -226,6 +232,12 @@ class TopicMissingError(BrokerError):
     """Kafka at {brokers} has no topic {topic}"""
 
     hint = "Make the topics first: linktrail topics apply --kafka {brokers}."
+
+
+class TopicNameError(LinktrailError):
+    """Topic {name} would have {size} characters; Kafka takes up to {longest}"""
+
+    hint = "Give the node a shorter name (LINKTRAIL_NODE), or let it write the shared topic."
 
 
 class TopicRewoundError(LinktrailError):

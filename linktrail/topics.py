@@ -1,5 +1,7 @@
 """Topics as code: ``linktrail topics diff|apply``, from a declaration in YAML (``deploy/kafka/topics.yaml``).
 
+``topics`` declares topics by name, ``node-topics`` those that nodes have beside one of them (``linktrail.node_topic``).
+
 ``diff`` tells what the brokers have otherwise than declared; ``apply`` makes missing topics and sets configuration that differs.
 Neither ever deletes a topic, changes its number of partitions (a node's key would lead elsewhere, and its order be lost) or moves
 replicas: such differences are told, and are for a person to resolve.
@@ -10,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -24,6 +27,7 @@ from kafka.errors import KafkaError
 
 from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
 from linktrail.errors import BrokerError, TopicsDifferError, UsageError
+from linktrail.node_topic import node_topic
 
 _BOOTSTRAP_MS: Final = 5_000
 _IN_CHECKOUT: Final = Path(__file__).resolve().parents[1] / "deploy" / "kafka" / "topics.yaml"
@@ -66,16 +70,21 @@ def topics(
     kafka_set: KafkaSettings = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="The declaration (default: the one linktrail ships).")] = None,
     replication: Annotated[int | None, typer.Option("--replication", min=1, help="Replicas, instead of those declared.")] = None,
+    cluster: Annotated[str, typer.Option(envvar="LINKTRAIL_CLUSTER", help="The cluster of the nodes.")] = "",
+    node: Annotated[
+        list[str] | None, typer.Option("--node", metavar="NAME", help="A node with a topic of its own (topic-per-node); repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> int:
     """Compare the topics of the brokers with their declaration, or make them so. Exit code 1 when a difference is left.
 
-    Example: linktrail topics apply --kafka kafka-1:9092
+    Examples: linktrail topics apply --kafka kafka-1:9092
+              linktrail topics apply --kafka kafka-1:9092 --cluster prod --node worker-1 --node worker-2
     """
     if not kafka:
         raise UsageError(what="--kafka HOST:PORT is needed (or LINKTRAIL_KAFKA)")
     connection = Connection.of(kafka, kafka_set or [])
-    declared = with_replication(load(file), replication)
+    declared = with_replication(load(file, [(cluster, name) for name in node or []]), replication)
     try:
         with contextlib.closing(KafkaAdminClient(**connection.options(), bootstrap_timeout_ms=_BOOTSTRAP_MS)) as admin:
             found = diff(admin, declared)
@@ -100,26 +109,26 @@ def _print(done: list[str], left: list[Difference], *, as_json: bool) -> None:
         sys.stdout.write("topics are as declared\n")
 
 
-def load(file: Path | None = None) -> list[Topic]:
-    """Read a declaration. Raises ``UsageError`` when it is none."""
+def load(file: Path | None = None, nodes: Sequence[tuple[str, str]] = ()) -> list[Topic]:
+    """Read a declaration, with the topics of ``nodes`` (cluster, node). Raises ``UsageError`` when it is none, and ``TopicNameError``."""
     try:
         text = file.read_text(encoding="utf-8") if file else _shipped()
-        document = yaml.safe_load(text)
-        return [
-            Topic(
-                str(name),
-                int(body["partitions"]),
-                int(body["replication"]),
-                {str(key): _text(value) for key, value in body["config"].items()},
-            )
-            for name, body in document["topics"].items()
-        ]
+        return list(_declared(yaml.safe_load(text), nodes))
     except OSError as error:
         raise UsageError(what=f"{file} cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             what=f"{file or 'the declaration of topics'} is no declaration of topics ({' '.join(str(error).split())})"
         ) from error
+
+
+def _declared(document: dict[str, Any], nodes: Sequence[tuple[str, str]]) -> Iterator[Topic]:
+    bodies = dict(document["topics"])
+    for shared, body in document["node-topics"].items() if nodes else ():
+        bodies |= {node_topic(str(shared), cluster, node): body for cluster, node in nodes}
+    for name, body in bodies.items():
+        config = {str(key): _text(value) for key, value in body["config"].items()}
+        yield Topic(str(name), int(body["partitions"]), int(body["replication"]), config)
 
 
 def _shipped() -> str:

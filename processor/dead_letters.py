@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from linktrail.broker import MAX_RECORD_BYTES, Connection, Headers, node_of
+from linktrail.broker import MAX_RECORD_BYTES, Connection, Headers, node_of, record_key
 from linktrail.errors import BrokerError
 from processor.intake import Record
 
@@ -50,10 +50,16 @@ class Letter:
         """``<topic>/<partition>/<offset>``."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
-    def record(self, source: str, missing: int) -> Record:
-        """Return it as the processor takes it."""
-        cluster, node = node_of(self.key)
-        return Record(self.offset, self.value, f"{source} offset {self.offset}", missing, cluster, node)
+    def record(self, source: str, missing: int, owner: tuple[str, str] | None) -> Record:
+        """Return it as the processor takes it; ``owner`` is the node that the topic belongs to, if it is one's alone."""
+        where = f"{source} offset {self.offset}"
+        if owner is None:
+            return Record(self.offset, self.value, where, missing, *node_of(self.key))
+        foreign = ""
+        if self.key != record_key(*owner):
+            key = (self.key or b"").decode("ascii", "backslashreplace")[:200]
+            foreign = f"its key is '{key}', and the topic is that of {'/'.join(owner)} alone"
+        return Record(self.offset, self.value, where, missing, *owner, owned=True, foreign=foreign)
 
 
 class DeadLetters:

@@ -21,7 +21,8 @@ class Record:
 
     ``where`` names it for people. ``missing`` counts the positions just before it that held a batch once and are gone; a source whose
     numbering has holes by nature leaves it 0. ``cluster`` and ``node`` are whose it is as far as the source knows, for a batch that
-    cannot say so itself. ``problem`` is set when its bytes cannot be read at all.
+    cannot say so itself; ``owned``: the source is that node's alone, so a batch of another has no business there. ``foreign`` says why it
+    is another's where the source can tell. ``problem`` is set when its bytes cannot be read at all.
     """
 
     offset: int
@@ -31,6 +32,8 @@ class Record:
     cluster: str = ""
     node: str = ""
     problem: str = ""
+    owned: bool = False
+    foreign: str = ""
 
 
 class Intake(Protocol):

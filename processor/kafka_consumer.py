@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
 DEFAULT_GROUP: Final = "linktrail"
 BOOTSTRAP_MS: Final = 5_000
@@ -42,7 +43,8 @@ def make_consumer(options: Mapping[str, Any], membership: Membership) -> Any:  #
         fetch_max_wait_ms=250,
         allow_auto_create_topics=False,
         check_crcs=True,
-        partition_assignment_strategy=(RangePartitionAssignor,),
+        # By range the topics of nodes, which have one partition each, would all go to the first member; older members know only range.
+        partition_assignment_strategy=(RoundRobinPartitionAssignor, RangePartitionAssignor),
         request_timeout_ms=round(membership.request_seconds * 1000),
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=min(3_000, session_ms // 3),

@@ -1,4 +1,7 @@
-"""Partitions of a Kafka topic as a feed: assigned by configuration, or by a consumer group.
+"""Partitions of Kafka topics as a feed: assigned by configuration, or by a consumer group.
+
+The topics are the shared one and those of single nodes (``processor.kafka_topics``). They are looked up every ``LOOK_SECONDS``; when one
+is new, gone or made anew, what waits is committed and everything begins again with them.
 
 Source names are ``kafka/<topic>/<partition>/<topic id>``: a topic that is deleted and made anew has another id, so no offset of the old
 one is applied to it. Every position comes from the lake; what is committed to the group serves lag tools alone.
@@ -22,18 +25,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
 
-from kafka import KafkaAdminClient, TopicPartition
+from kafka import TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.errors import KafkaError, OffsetOutOfRangeError
 from kafka.structs import OffsetAndMetadata
 
 from linktrail.broker import Connection
 from linktrail.clock import NANOSECONDS, Clock
-from linktrail.errors import BrokerError, NewerSchemaError, TopicMissingError, TopicRewoundError, UsageError
+from linktrail.errors import BrokerError, NewerSchemaError, TopicRewoundError
 from processor.dead_letters import DeadLetters
 from processor.intake import Intake
-from processor.kafka_consumer import BOOTSTRAP_MS, Membership, make_consumer
+from processor.kafka_consumer import Membership, make_consumer
 from processor.kafka_partition import Partition
+from processor.kafka_topics import Topics, chosen, describe, find_topics, have_changed
 
 __all__ = ["KafkaFeed", "Membership", "Partition"]
 
@@ -43,6 +47,7 @@ _JOIN_MS: Final = 1_000
 _ANSWER_MS: Final = 10_000
 _IDLE_SECONDS: Final = 60.0
 _HAND_OVER_SECONDS: Final = 20.0
+LOOK_SECONDS: Final = 30.0  # a topic that is made is read after so long, and a join of the group
 
 
 class KafkaFeed:
@@ -58,10 +63,12 @@ class KafkaFeed:
         self._clock = clock
         self._guard = threading.RLock()
         self._consumer: Any = None
-        self._topic_id = ""
-        self._partitions: dict[int, Partition] = {}
+        self._topics: Topics = {}
+        self._partitions: dict[TopicPartition, Partition] = {}
+        self._bounds: dict[TopicPartition, tuple[int, int]] = {}  # first offset and end of each partition, until all are sought
+        self._acknowledged: dict[TopicPartition, int] = {}
         self._sought = False
-        self._last_poll = clock.now().monotonic
+        self._last_poll = self._last_look = clock.now().monotonic
         self._assigned_at = self._last_poll
 
     @property
@@ -71,8 +78,8 @@ class KafkaFeed:
 
     @property
     def intakes(self) -> Sequence[Partition]:
-        """The partitions there are now, by number."""
-        return [self._partitions[number] for number in sorted(self._partitions)]
+        """The partitions there are now, by topic and number."""
+        return [self._partitions[place] for place in sorted(self._partitions)]
 
     # --- records --------------------------------------------------------------------------------------------------
 
@@ -81,8 +88,12 @@ class KafkaFeed:
         if self._partitions and not self.may_commit():
             _log.warning("this processor stood still for longer than its session; its partitions are another's by now")
             self.close()
+        if self._consumer is not None and self._have_topics_changed():
+            self.revoked()  # as if they went to another: what waits is committed
+            self.close()
         if self._consumer is None:
             self._connect()
+        self._tell_acknowledged()
         if self._partitions and not self._sought:
             return  # nothing can come before they are sought
         joining = bool(self._membership.group) and not self._partitions
@@ -94,13 +105,13 @@ class KafkaFeed:
             return
         except KafkaError as error:
             self.close()
-            raise BrokerError(brokers=self.connection, what=f"cannot read ({_describe(error)})") from error
+            raise BrokerError(brokers=self.connection, what=f"cannot read ({describe(error)})") from error
         with self._guard:
             self._last_poll = self._clock.now().monotonic
             if self._sought:
                 for place, records in found.items():
-                    if place.partition in self._partitions:
-                        self._partitions[place.partition].receive(records)
+                    if place in self._partitions:
+                        self._partitions[place].receive(records)
             self._watch_idle()
 
     def _watch_idle(self) -> None:
@@ -111,23 +122,32 @@ class KafkaFeed:
             _log.warning("no partition of %s was assigned for %.0f s; joining anew", self.connection.settings.topic, _IDLE_SECONDS)
             self.close()
 
-    def seek(self, number: int, offset: int) -> int:
+    def seek(self, place: TopicPartition, offset: int) -> int:
         """Go on at ``offset`` of a partition, or at its start where that is later; return where. Raises ``BrokerError``."""
-        place = self._place(number)
+        if place not in self._bounds or offset > self._bounds[place][1]:  # those that are known may be older than the offset
+            self._bounds |= self._ask_bounds()
+        first, end = self._bounds[place]
+        if offset > end:
+            raise TopicRewoundError(brokers=self.connection, topic=place.topic, partition=place.partition, end=end, position=offset)
+        start = max(first, offset)
         with self._asking("cannot seek"):
-            first = self._consumer.beginning_offsets([place], timeout_ms=_ANSWER_MS)[place]
-            end = self._consumer.end_offsets([place], timeout_ms=_ANSWER_MS)[place]
-            if offset > end:
-                topic = self.connection.settings.topic
-                raise TopicRewoundError(brokers=self.connection, topic=topic, partition=number, end=end, position=offset)
-            start: int = max(first, offset)
             self._consumer.seek(place, start)
         return start
 
+    def _ask_bounds(self) -> dict[TopicPartition, tuple[int, int]]:
+        """Return where each partition begins and ends, all in two requests: there is one of every node. Raises ``BrokerError``."""
+        generation, places = self.generation, list(self._partitions)
+        with self._asking("cannot seek"):
+            firsts = self._consumer.beginning_offsets(places, timeout_ms=_ANSWER_MS)
+            ends = self._consumer.end_offsets(places, timeout_ms=_ANSWER_MS)
+        if self.generation != generation:
+            raise BrokerError(brokers=self.connection, what="cannot seek (the partitions moved meanwhile)")
+        return {place: (firsts[place], ends[place]) for place in places}
+
     def confirm(self) -> bool:
         """Tell whether the group still counts this processor in, by committing the positions just sought."""
-        generation = self.generation
-        offsets = {self._place(partition.number): OffsetAndMetadata(partition.next_offset, "", -1) for partition in self.intakes}
+        generation, self._bounds = self.generation, {}
+        offsets = {partition.place: OffsetAndMetadata(partition.next_offset, "", -1) for partition in self.intakes}
         if self._membership.group and offsets:
             try:
                 with self._asking("these partitions are no longer of this member"):
@@ -148,16 +168,22 @@ class KafkaFeed:
         silent = self._clock.now().monotonic - self._last_poll
         return not self._membership.group or silent < self._membership.session_seconds * NANOSECONDS
 
-    def acknowledge(self, number: int, next_offset: int) -> None:
-        """Tell the group where the lake is, for lag tools; nothing depends on it, so nothing is waited for."""
-        offsets = {self._place(number): OffsetAndMetadata(next_offset, "", -1)}
-        with contextlib.suppress(KafkaError):
-            self._consumer.commit_async(offsets)
+    def acknowledge(self, place: TopicPartition, next_offset: int) -> None:
+        """Tell the group where the lake is, for lag tools, all partitions at once with the next ``wait``."""
+        self._acknowledged[place] = next_offset
+
+    def _tell_acknowledged(self) -> None:
+        """Nothing depends on it, so nothing is waited for."""
+        with self._guard:
+            told, self._acknowledged = self._acknowledged, {}
+        if told and self._consumer is not None:
+            with contextlib.suppress(KafkaError):
+                self._consumer.commit_async({place: OffsetAndMetadata(offset, "", -1) for place, offset in told.items()})
 
     def hold(self, intake: Intake, error: NewerSchemaError) -> bool:  # noqa: ARG002 - the processor says why
         """Pause one partition."""
-        for number in [number for number, partition in self._partitions.items() if partition is intake]:
-            self._consumer.pause(self._place(number))
+        for place in [place for place, partition in self._partitions.items() if partition is intake]:
+            self._consumer.pause(place)
         return True
 
     def at_end(self) -> bool:
@@ -167,46 +193,45 @@ class KafkaFeed:
     def lag(self) -> int:
         """Return how many positions the partitions of this processor have that were not taken yet. Raises ``BrokerError``."""
         with self._guard, self._asking("cannot read the ends of partitions"):
-            ends = self._consumer.end_offsets([self._place(number) for number in self._partitions], timeout_ms=_ANSWER_MS)
-        return sum(max(0, ends.get(self._place(partition.number), 0) - partition.next_offset) for partition in self.intakes)
+            ends = self._consumer.end_offsets(list(self._partitions), timeout_ms=_ANSWER_MS)
+        return sum(max(0, ends.get(partition.place, 0) - partition.next_offset) for partition in self.intakes)
 
     # --- connection and assignment --------------------------------------------------------------------------------
 
+    def _have_topics_changed(self) -> bool:
+        now = self._clock.now().monotonic
+        if now - self._last_look < LOOK_SECONDS * NANOSECONDS:
+            return False
+        self._last_look = now
+        return have_changed(self.connection, self._topics)
+
     def _connect(self) -> None:
-        topic, membership = self.connection.settings.topic, self._membership
-        options = self.connection.options()
+        membership = self._membership
+        self._last_look = self._clock.now().monotonic
+        self._topics = find_topics(self.connection)
+        places = chosen(self._topics, self.connection.settings.topic, membership.partitions)
         try:
-            with contextlib.closing(KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_MS)) as admin:
-                described = admin.describe_topics([topic])
-            self._consumer = make_consumer(options, membership)
-            # Metadata first: a join that metadata starts can be lost between two polls, and the first seek would wait for it by a back-off.
-            self._consumer.partitions_for_topic(topic)
+            self._consumer = make_consumer(self.connection.options(), membership)
+            for topic in self._topics:  # first: a join that metadata starts can be lost between two polls, a seek would wait for a back-off
+                self._consumer.partitions_for_topic(topic)
         except (KafkaError, OSError) as error:
-            raise BrokerError(brokers=self.connection, what=f"no connection ({_describe(error)})") from error
-        known = {item["partition_index"] for found in described for item in found["partitions"] if found["error_code"] == 0}
-        if not known:
             self.close()
-            raise TopicMissingError(brokers=self.connection, topic=topic)
-        self._topic_id = str(described[0]["topic_id"])
+            raise BrokerError(brokers=self.connection, what=f"no connection ({describe(error)})") from error
         now = self._clock.now().monotonic
         self._last_poll = self._assigned_at = now
         if membership.group:
-            self._consumer.subscribe([topic], listener=_Listener(self))
+            self._consumer.subscribe(list(self._topics), listener=_Listener(self))
             return
-        chosen = known if membership.partitions is None else set(membership.partitions)
-        if chosen - known:
-            self.close()
-            raise UsageError(what=f"topic {topic} has no partition {min(chosen - known)}")
-        self._consumer.assign([self._place(number) for number in sorted(chosen)])
-        self._take_up(chosen)
+        self._consumer.assign(sorted(places))
+        self._take_up(places)
 
-    def _take_up(self, numbers: set[int]) -> None:
+    def _take_up(self, places: set[TopicPartition]) -> None:
         """Have these partitions, paused at no position until the processor has sought them."""
         with self._guard:
-            for number in sorted(numbers):
-                self._consumer.pause(self._place(number))
-                self._consumer.seek(self._place(number), 0)
-            self._partitions = {number: Partition(self, number, self._topic_id) for number in numbers}
+            for place in sorted(places):
+                self._consumer.pause(place)
+                self._consumer.seek(place, 0)
+            self._partitions = {place: Partition(self, place, self._topics[place.topic]) for place in places}
             self._change()
 
     def revoked(self) -> None:
@@ -225,9 +250,9 @@ class KafkaFeed:
         """Drop all partitions: they are another's already (in the client's thread)."""
         self._drop()
 
-    def assigned(self, numbers: set[int]) -> None:
+    def assigned(self, places: set[TopicPartition]) -> None:
         """Take up partitions (in the client's thread)."""
-        self._take_up(numbers)
+        self._take_up(places)
 
     def _drop(self) -> None:
         self._partitions = {}
@@ -236,20 +261,20 @@ class KafkaFeed:
     def _change(self) -> None:
         for partition in self._partitions.values():
             partition.clear()
+        self._bounds = {}
+        self._acknowledged = {}
         self._sought = False
         self.generation += 1
 
     def close(self) -> None:
         """Leave; the group gives the partitions to others at once. May be called again."""
+        self._tell_acknowledged()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             with contextlib.suppress(KafkaError):  # it is left behind anyhow
                 consumer.close(autocommit=False, timeout_ms=_ANSWER_MS)
         with self._guard:
             self._drop()
-
-    def _place(self, number: int) -> Any:  # noqa: ANN401 - the library has no types
-        return TopicPartition(self.connection.settings.topic, number)
 
     @contextlib.contextmanager
     def _asking(self, doing: str) -> Iterator[None]:
@@ -259,7 +284,7 @@ class KafkaFeed:
             yield
         except (KafkaError, ValueError, AttributeError) as error:
             # ValueError: a partition that was just taken away; AttributeError: a consumer that was just closed. Both: begin anew.
-            raise BrokerError(brokers=self.connection, what=f"{doing} ({_describe(error)})") from error
+            raise BrokerError(brokers=self.connection, what=f"{doing} ({describe(error)})") from error
         finally:
             self._guard.acquire()
 
@@ -275,12 +300,8 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # the library 
             self._feed.revoked()
 
     def on_partitions_assigned(self, assigned: set[Any]) -> None:
-        self._feed.assigned({place.partition for place in assigned})
+        self._feed.assigned(set(assigned))
 
     def on_partitions_lost(self, lost: set[Any]) -> None:
         if lost:
             self._feed.lost()
-
-
-def _describe(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

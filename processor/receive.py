@@ -2,6 +2,8 @@
 
 Nothing is dropped in silence. A record that cannot be decoded is set aside with all its bytes, and a gap ``batch-undecodable`` says where;
 positions that are gone from the source are a gap ``batch-missing``, unless the numbering of the run they belong to says so already.
+A batch of another node in a source that is one node's alone is set aside too, and stated as ``batch-foreign`` of the node whose source
+that is: no row is the other's, whatever the batch says of itself.
 A batch that only a newer linktrail can read is neither: it stops the processor (``NewerSchemaError``), and waits in its source.
 """
 
@@ -16,7 +18,7 @@ import pyarrow.compute as pc
 
 from linktrail import batch
 from linktrail.clock import Clock
-from linktrail.errors import BatchError, NewerSchemaError
+from linktrail.errors import BatchError, ForeignBatchError, NewerSchemaError
 from linktrail.events import Row
 from linktrail.schema import COVERAGE
 from processor.continuity import BATCH_MISSING, Continuity
@@ -24,6 +26,8 @@ from processor.coverage import Gap, Position, batch_row, coverage_table, earlies
 from processor.intake import Intake, Record
 
 BATCH_UNDECODABLE: Final = "batch-undecodable"
+BATCH_FOREIGN: Final = "batch-foreign"
+_LONGEST_NAME: Final = 200
 _URGENT_TABLES: Final = frozenset({"links", "findings"})
 
 
@@ -84,15 +88,12 @@ class Receiver:
     def receive(self, record: Record) -> None:
         """Take one record. Raises ``NewerSchemaError``, and what setting a bad record aside raises; the record is not taken then."""
         position = Position(self._source, record.offset)
-        if record.problem:
-            self._undecodable(record, position, BatchError(where=record.where, what=record.problem))
-            return
         try:
-            header, rows = batch.decode(record.data, record.where)
+            header, rows = _open(record)
         except NewerSchemaError:
             raise
         except BatchError as error:
-            self._undecodable(record, position, error)
+            self._refuse(record, position, error)
             return
         digest = batch.digest(record.data)
         low = earliest(rows)
@@ -129,7 +130,8 @@ class Receiver:
         self.pending.next_offset = record.offset + 1
         return self.pending
 
-    def _undecodable(self, record: Record, position: Position, error: BatchError) -> None:
+    def _refuse(self, record: Record, position: Position, error: BatchError) -> None:
+        is_foreign = isinstance(error, ForeignBatchError)
         kept = self.intake.set_aside(record, error.message)
         pending = self._pending_after(record)
         now = self._clock.now().wall
@@ -137,7 +139,7 @@ class Receiver:
         if record.missing:
             self._state_missing(pending, record, position, now, low)
         gap = Gap(
-            cause=BATCH_UNDECODABLE,
+            cause=BATCH_FOREIGN if is_foreign else BATCH_UNDECODABLE,
             message=f"{error.message}; its {len(record.data)} bytes are kept in {kept}",
             gap_id=f"{position.source}/{position.offset}",
             cluster=record.cluster,
@@ -148,7 +150,7 @@ class Receiver:
             batch_digest=batch.digest(record.data) if record.data else None,
         )
         self._state(pending, gap, position)
-        self._reported += 1 + record.missing
+        self._reported += record.missing + (not is_foreign)  # a foreign one explains no hole in the numbers of the node itself
         pending.counts.set_aside += 1
 
     def _state_missing(self, pending: Pending, record: Record, position: Position, before: int, after: int | None) -> None:
@@ -161,6 +163,20 @@ class Receiver:
         pending.coverage.append(gap_row(gap, position, self._clock))
         pending.counts.gaps += 1
         pending.urgent = True
+
+
+def _open(record: Record) -> tuple[batch.Header, pa.Table]:
+    """Return header and rows of the batch. Raises ``BatchError``, of it ``ForeignBatchError`` for one that its source is not for."""
+    if record.problem:
+        raise BatchError(where=record.where, what=record.problem)
+    if record.foreign:
+        raise ForeignBatchError(where=record.where, what=record.foreign)
+    header, rows = batch.decode(record.data, record.where)
+    if record.owned and (header.cluster, header.node) != (record.cluster, record.node):
+        claimed = f"{header.cluster[:_LONGEST_NAME]}/{header.node[:_LONGEST_NAME]}"  # whoever wrote it chose them
+        what = f"it says that it is of {claimed}, and the topic is that of {record.cluster}/{record.node} alone"
+        raise ForeignBatchError(where=record.where, what=what)
+    return header, rows
 
 
 def _positions_missing(record: Record, position: Position, *, before: int, after: int | None, whose: tuple[str, str]) -> Gap:

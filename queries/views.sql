@@ -173,11 +173,12 @@ SELECT cluster, node, store_kind, store_root, run,
 FROM coverage WHERE kind IN ('start', 'heartbeat', 'stop') AND store_root IS NOT NULL GROUP BY ALL;
 
 CREATE VIEW lake.arrived_late AS
-SELECT DISTINCT g.run, g.first_seq, g.last_seq
+SELECT DISTINCT g.cluster, g.node, g.run, g.first_seq, g.last_seq
 FROM coverage AS g
-JOIN coverage AS b ON b.kind = 'batch' AND b.run = g.run AND b.first_seq >= g.first_seq AND b.last_seq <= g.last_seq
+JOIN coverage AS b
+    ON b.kind = 'batch' AND b.cluster = g.cluster AND b.node = g.node AND b.run = g.run AND b.first_seq >= g.first_seq AND b.last_seq <= g.last_seq
 WHERE g.kind = 'gap' AND g.cause = 'batch-missing'
-GROUP BY g.run, g.first_seq, g.last_seq, g.gap_id
+GROUP BY g.cluster, g.node, g.run, g.first_seq, g.last_seq, g.gap_id
 HAVING sum(b.batch_rows) >= g.last_seq - g.first_seq + 1;
 
 -- gaps: a time (began to ended) in which the record may miss something, the cause, and in which store (null: in all of the
@@ -193,7 +194,9 @@ stated AS (
     SELECT cluster, node, store_kind, store_root, occurred_after, occurred_before, cause, message, gap_id, run
     FROM coverage AS g
     WHERE kind = 'gap' AND NOT EXISTS (
-        FROM lake.arrived_late AS l WHERE g.cause = 'batch-missing' AND l.run = g.run AND l.first_seq = g.first_seq AND l.last_seq = g.last_seq
+        FROM lake.arrived_late AS l
+        WHERE g.cause = 'batch-missing' AND l.cluster = g.cluster AND l.node = g.node AND l.run = g.run
+          AND l.first_seq = g.first_seq AND l.last_seq = g.last_seq
     )
 ),
 dated AS (

@@ -14,7 +14,7 @@ from typing import Final
 
 from collector.diagnose.cases import fact, listed, short
 from collector.graph_nodes import created, instant_of
-from collector.links import Attribution, Link, LinkKind, LinkState, Survey
+from collector.links import Attribution, Link, LinkKind, LinkState, Survey, covered
 
 META: Final = "io.containerd.metadata.v1.bolt/meta.db"
 SNAPSHOTTER: Final = "io.containerd.snapshotter.v1."
@@ -265,11 +265,7 @@ class ContainerdStore:
 
     def unknown(self, path: str) -> bool:
         """Tell whether ``path`` or something above it could not be read: absence there means nothing."""
-        while path:
-            if path in self._unread:
-                return True
-            path = path.rpartition("/")[0]
-        return bool(self._unread & {"", "."})
+        return covered(path, self._unread)
 
     def ancestors(self, key: str) -> Iterator[str]:
         """Yield the recorded parents, nearest first; a circle ends before the first repetition."""

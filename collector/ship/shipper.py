@@ -103,7 +103,8 @@ class Shipper:
     def _ship(self, stop: threading.Event) -> None:
         """Ship through one producer, from the cursor on, until ``stop``. Raises what ends its use."""
         identity = self._reader.identity()
-        pipe = Pipe.open(self._connection, self._window, client_id=f"linktrail-{identity.node}"[:200])
+        connection = self._connection.for_node(identity.cluster, identity.node)
+        pipe = Pipe.open(connection, self._window, client_id=f"linktrail-{identity.node}"[:200])
         self.status.producers += 1
         try:
             self._sizes.clear()

@@ -6,7 +6,7 @@ A key is ``section.name`` as in the file (``name`` alone stands at its top). Nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 QUERIES: Final = "queries"
@@ -67,7 +67,7 @@ SETTINGS: Final = (
         "--state",
         usual="/var/lib/linktrail for root, ~/.local/state/linktrail otherwise",
     ),
-    Setting("cluster", "text", "", "LINKTRAIL_CLUSTER", _RECORDERS, "Name of the cluster in every row.", "--cluster"),
+    Setting("cluster", "text", "", "LINKTRAIL_CLUSTER", (*_RECORDERS, "topics"), "Name of the cluster in every row.", "--cluster"),
     Setting("node", "text", "", "LINKTRAIL_NODE", _RECORDERS, "Name of this node in every row.", "--node", usual="the host's name"),
     Setting(
         "lake",
@@ -256,6 +256,7 @@ SETTINGS: Final = (
         usual="all",
     ),
     _kafka("topic", "Topic of the events.", default="linktrail.events.v1"),
+    replace(_kafka("topic_per_node", "Write a topic of this node's own, topic.CLUSTER.NODE.", "flag", default="no"), verbs=_SHIPPERS),
     _kafka("dead_letter_topic", "Topic of the dead letters.", default="linktrail.dlq.v1"),
     _kafka("tls", "Encrypt, with the certificates of the system.", "flag", default="no"),
     _kafka("ca_file", "Encrypt, and trust this authority.", "path"),

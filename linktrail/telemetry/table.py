@@ -66,7 +66,7 @@ METRICS: Final = (
     _processor("batches_total", "counter", "Batches committed."),
     _processor("duplicates_total", "counter", "Batches that were there already, and were left out."),
     _processor("gaps_total", "counter", "Gaps found in the numbering of batches, and stated."),
-    _processor("dead_letters_total", "counter", "Batches that could not be decoded, and were set aside."),
+    _processor("dead_letters_total", "counter", "Batches that could not be used, and were set aside."),
     _processor("failures_total", "counter", "Rounds that failed and are tried again, by class of error.", "reason"),
     _processor("last_commit_timestamp_seconds", "gauge", "When rows were last committed; absent before."),
 )

@@ -42,7 +42,8 @@ def test_defaults_are_those_of_the_programs() -> None:
     assert parse_duration(BY_KEY["process.flush_after"].default, "") == policy.urgent_seconds
     for field in fields(kafka):
         declared = BY_KEY[f"kafka.{field.name}"].default
-        assert (getattr(kafka, field.name) or "no" if field.name == "tls" else getattr(kafka, field.name)) == declared
+        is_flag = BY_KEY[f"kafka.{field.name}"].kind == "flag"
+        assert (getattr(kafka, field.name) or "no" if is_flag else getattr(kafka, field.name)) == declared
 
 
 def test_flags_have_the_variables_that_the_table_declares() -> None:

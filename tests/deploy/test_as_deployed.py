@@ -1,4 +1,4 @@
-"""Collector, Kafka and processor run as the chart says, and as the units say, and record a store; what ACLs can and cannot do.
+"""Collector, Kafka and processor run as the chart says, and as the units say, and record a store.
 
 The arguments, environment, users, capabilities and mounts are read from the rendered manifests and from the units; the broker is a real one
 with its authorizer on, and the ACLs of the chart.
@@ -7,33 +7,34 @@ with its authorizer on, and the ACLs of the chart.
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.error import HTTPError
+from typing import Any
+from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError, TopicAuthorizationFailedError
 
-from deploy.manifests import template
+from collector.spool_reader import SpoolReader
+from linktrail import batch
+from linktrail.broker import EVENTS_TOPIC
+from linktrail.durable import LocalFileSystem
 from linktrail.errors import LinktrailError
+from linktrail.node_topic import node_topic
 from queries.engine import open_lake
-from tests.deploy.guarded import PASSWORDS, GuardedNode, start
-from tests.deploy.places import DEPLOY, ROOT, documents
+from tests.deploy.fleet import CLUSTER, NODES, Fleet, running
+from tests.deploy.places import DEPLOY
 from tests.deploy.sandbox import Sandbox, of_pod
 from tests.deploy.test_units import settings
-from tests.kafka.broker import free_port
 from tests.kafka.conftest import need_kafka
 from tests.needs import need
 from tests.recorder.playground import Playground, layer_id
 
 _PATIENCE = 90
-_EVENTS = "linktrail.events.v1"
 _READ_SEARCH = "0000000000000004"
 _WRITES = """
 for place in {paths!r}:
@@ -45,69 +46,42 @@ for place in {paths!r}:
 """
 
 
-class Fleet(NamedTuple):
-    """The guarded broker with topics and ACLs, and the rendered chart."""
-
-    node: GuardedNode
-    ca: Path
-    manifests: list[dict[str, Any]]
-
-    def pod(self, kind: str) -> dict[str, Any]:
-        """Return the pod of the workload of that kind."""
-        [found] = [one for one in self.manifests if one["kind"] == kind]
-        return dict(found["spec"]["template"]["spec"])
-
-    def secrets(self, where: Path, user: str) -> dict[str, Path]:
-        """Return the directories that Kubernetes would mount for the secrets of ``user``."""
-        for name, file, content in (("kafka-ca", "ca.crt", self.ca.read_text()), ("kafka-user", "password", PASSWORDS[user])):
-            (where / user / name).mkdir(parents=True)
-            (where / user / name / file).write_text(content)
-            (where / user / name / file).chmod(0o440)
-        return {name: where / user / name for name in ("kafka-ca", "kafka-user")}
-
-    def credentials(self, user: str) -> dict[str, object]:
-        """Return the settings of a client that is ``user``."""
-        return {
-            "bootstrap_servers": self.node.listener("SASL"),
-            "security_protocol": "SASL_SSL",
-            "ssl_cafile": str(self.ca),
-            "sasl_mechanism": "SCRAM-SHA-512",
-            "sasl_plain_username": user,
-            "sasl_plain_password": PASSWORDS[user],
-        }
-
-
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, helm: str) -> Iterator[Fleet]:
-    """Topics made by ``linktrail topics``, users and ACLs as in the KafkaUser manifests."""
+    """The chart for two nodes, with a guarded broker as it demands."""
     need("bwrap")
     need_kafka()
-    where = tmp_path_factory.mktemp("guarded")
-    node = start(where)
-    try:
-        values = (
-            *("engine=crio", "kafka.auth=scram", "strimzi.enabled=true", f"kafka.brokers=127.0.0.1:{node.ports['SASL']}"),
-            *("metrics.address=127.0.0.1", f"metrics.ports.collector={free_port()}", f"metrics.ports.processor={free_port()}"),
-        )
-        manifests = documents("".join(template(helm, *values).values()))
-        words = [sys.executable, "-m", "linktrail", "topics", "apply", "--kafka", node.address, "--replication", "1"]
-        subprocess.run(words, check=True, capture_output=True, cwd=ROOT)
-        for user in (one for one in manifests if one["kind"] == "KafkaUser"):
-            node.allow(user["metadata"]["name"], user["spec"]["authorization"]["acls"])
-        yield Fleet(node, where / "certificates" / "ca.pem", manifests)
-    finally:
-        node.stop()
+    with running(tmp_path_factory.mktemp("guarded"), helm) as found:
+        yield found
 
 
-def wait_for_layer(lake: Path, layer: str, log: Callable[[], str]) -> None:
-    """Wait until the lake tells of ``layer``."""
+def wait_for(condition: Callable[[], bool], log: Callable[[], str]) -> None:
+    """Wait until it is so."""
     deadline = time.monotonic() + _PATIENCE
-    while True:
-        with contextlib.suppress(LinktrailError), open_lake(lake) as engine:
-            if layer in {row["layer_id"] for row in engine.rows("SELECT DISTINCT layer_id FROM links")}:
-                return
+    while not condition():
         assert time.monotonic() < deadline, log()
         time.sleep(0.3)
+
+
+def wait_for_layer(lake: Path, node: str, layer: str, log: Callable[[], str]) -> None:
+    """Wait until the lake tells of ``layer`` of ``node``."""
+
+    def told() -> bool:
+        with contextlib.suppress(LinktrailError), open_lake(lake) as engine:
+            return {"node": node, "layer_id": layer} in engine.rows("SELECT DISTINCT node, layer_id FROM links")
+        return False
+
+    wait_for(told, log)
+
+
+def recorded(state: Path) -> set[str]:
+    """Return the layers that the spool of a collector tells of."""
+    found: set[str] = set()
+    with contextlib.suppress(LinktrailError):
+        for _, data in SpoolReader(state / "spool", filesystem=LocalFileSystem()).batches():
+            header, rows = batch.decode(data, "the spool")
+            found |= set(rows.column("layer_id").to_pylist()) if header.table == "links" else set()
+    return found
 
 
 def probe(pod: dict[str, Any], log: Callable[[], str]) -> None:
@@ -118,7 +92,7 @@ def probe(pod: dict[str, Any], log: Callable[[], str]) -> None:
     deadline = time.monotonic() + _PATIENCE
     for path in [*paths, "/metrics"]:
         while True:
-            with contextlib.suppress(HTTPError), urlopen(f"http://127.0.0.1:{port['containerPort']}{path}", timeout=10) as answer:
+            with contextlib.suppress(URLError), urlopen(f"http://127.0.0.1:{port['containerPort']}{path}", timeout=10) as answer:
                 assert path != "/metrics" or b"linktrail_build_info" in answer.read()
                 break
             assert time.monotonic() < deadline, f"{path}: {log()}"
@@ -139,16 +113,33 @@ def prove(sandbox: Sandbox, capabilities: str, *, writable: list[str], read_only
     assert set(sandbox.ask(_WRITES.format(paths=read_only)).splitlines()) <= {"Read-only file system", "Permission denied"}
 
 
-@pytest.mark.timeout(400)
+def machine(where: Path) -> Playground:
+    """Make the directories of a node, and return the store in it."""
+    for directory in ("state", "run", "store"):
+        (where / directory).mkdir(parents=True)
+    return Playground.filled(where / "store")
+
+
+def collector_on(fleet: Fleet, where: Path, workload: str, name: str) -> Sandbox:
+    """Return how a workload of the chart runs on the node of that name."""
+    pod = fleet.pod(workload)
+    roots = {"root-0": where / "store", "root-1": where / "run", "proc": Path("/proc"), "state": where / "state"}
+    return of_pod(pod, roots | fleet.secrets(where, pod), {"spec.nodeName": name})
+
+
+@pytest.mark.timeout(500)
 def test_as_the_chart_says(tmp_path: Path, fleet: Fleet) -> None:
-    """DaemonSet and Deployment as rendered for CRI-O, with the credentials and ACLs of their users: a change gets to the lake."""
-    for name in ("state", "processor", "lake", "run", "store"):
+    """Collectors and processor as rendered for CRI-O, with the credentials and ACLs of their users: changes of both nodes get to the lake.
+
+    The second node is not listed at first: it records without any credentials, and what it recorded arrives once its own pod is there.
+    """
+    one, other = NODES
+    for name in ("processor", "lake"):
         (tmp_path / name).mkdir()
-    store = Playground.filled(tmp_path / "store")
-    roots = {"root-0": store.root, "root-1": tmp_path / "run", "proc": Path("/proc"), "state": tmp_path / "state"}
-    collector = of_pod(fleet.pod("DaemonSet"), roots | fleet.secrets(tmp_path, "linktrail-collector"), {"spec.nodeName": "worker-1"})
-    places = {"state": tmp_path / "processor", "lake": tmp_path / "lake"}
-    processor = of_pod(fleet.pod("Deployment"), places | fleet.secrets(tmp_path, "linktrail-processor"), {})
+    store, elsewhere = machine(tmp_path / "one"), machine(tmp_path / "other")
+    collector = collector_on(fleet, tmp_path / "one", one, one)
+    pod = fleet.pod("processor")
+    processor = of_pod(pod, {"state": tmp_path / "processor", "lake": tmp_path / "lake"} | fleet.secrets(tmp_path / "secrets", pod), {})
     prove(
         collector,
         _READ_SEARCH,
@@ -156,24 +147,37 @@ def test_as_the_chart_says(tmp_path: Path, fleet: Fleet) -> None:
         read_only=["/", "/var/lib/containers/storage", "/etc/linktrail/kafka-user"],
     )
     prove(processor, "0" * 16, writable=["/lake"], read_only=["/", "/etc/linktrail/kafka-user"])
-    (tmp_path / "state" / "x").unlink()
+    (tmp_path / "one" / "state" / "x").unlink()
     (tmp_path / "lake" / "x").unlink()
-    logs = [tmp_path / "collector.log", tmp_path / "processor.log"]
+    logs = [tmp_path / f"{name}.log" for name in ("collector", "processor", "unlisted", "listed")]
 
     def told() -> str:
-        return "\n".join(path.read_text(errors="replace")[-2500:] for path in logs)
+        return "\n".join(path.read_text(errors="replace")[-2500:] for path in logs if path.exists())
 
-    with collector.running(logs[0]), processor.running(logs[1]):
-        wait_for_layer(tmp_path / "lake", layer_id(2), told)
-        store.add_layer(7, parent=2)
-        wait_for_layer(tmp_path / "lake", layer_id(7), told)
-        for kind in ("DaemonSet", "Deployment"):
-            probe(fleet.pod(kind), told)
-        healthy(collector)
+    with processor.running(logs[1]):
+        with collector.running(logs[0]):
+            wait_for_layer(tmp_path / "lake", one, layer_id(2), told)
+            store.add_layer(7, parent=2)
+            wait_for_layer(tmp_path / "lake", one, layer_id(7), told)
+            for workload in (one, "processor"):
+                probe(fleet.pod(workload), told)
+            healthy(collector)
+        unlisted = collector_on(fleet, tmp_path / "other", "collector-unlisted", other)
+        with unlisted.running(logs[2]):
+            probe(fleet.pod("collector-unlisted"), told)
+            elsewhere.add_layer(8, parent=2)
+            wait_for(lambda: layer_id(8) in recorded(tmp_path / "other" / "state"), told)
+        listed = collector_on(fleet, tmp_path / "other", other, other)
+        with listed.running(logs[3]):
+            wait_for_layer(tmp_path / "lake", other, layer_id(8), told)
     with open_lake(tmp_path / "lake") as engine:
-        assert engine.rows("SELECT DISTINCT node, cluster, store_root FROM links") == [
-            {"node": "worker-1", "cluster": "default", "store_root": "/var/lib/containers/storage"}
+        assert engine.rows("SELECT DISTINCT node, cluster, store_root FROM links ORDER BY node") == [
+            {"node": name, "cluster": CLUSTER, "store_root": "/var/lib/containers/storage"} for name in NODES
         ]
+        assert engine.rows("SELECT node, run, seq FROM lake.links GROUP BY ALL HAVING count(*) > 1") == []
+        sources = engine.rows("SELECT DISTINCT node, split_part(source, '/', 2) AS topic FROM coverage WHERE kind = 'batch' ORDER BY node")
+        assert sources == [{"node": name, "topic": node_topic(EVENTS_TOPIC, CLUSTER, name)} for name in NODES]
+        assert engine.rows("SELECT cause, message FROM coverage WHERE kind = 'gap' AND origin = 'processor'") == []
 
 
 def unit_sandbox(name: str, state: Path, store: Path) -> Sandbox:
@@ -208,49 +212,8 @@ def test_as_the_units_say(tmp_path: Path) -> None:
     with collector.running(logs[0]), processor.running(logs[1]):
         store.add_layer(7, parent=2)
         wait_for_layer(
-            tmp_path / "state" / "lake", layer_id(7), lambda: "\n".join(path.read_text()[-2500:] for path in logs if path.exists())
+            tmp_path / "state" / "lake",
+            socket.gethostname(),
+            layer_id(7),
+            lambda: "\n".join(path.read_text()[-2500:] for path in logs if path.exists()),
         )
-
-
-# --- what ACLs can and cannot do ----------------------------------------------------------------------------------
-
-
-def send(fleet: Fleet, user: str, topic: str, key: bytes) -> int:
-    """Send one record as ``user``; return its offset. Raises what the broker answers."""
-    with contextlib.closing(KafkaProducer(**fleet.credentials(user), retries=0, max_block_ms=15_000)) as producer:
-        return int(producer.send(topic, b"not a batch", key=key).get(20).offset)
-
-
-def read(fleet: Fleet, user: str, topic: str) -> None:
-    """Try to read as ``user`` for ten seconds; fails when something is read. Raises what the broker answers."""
-    with contextlib.closing(KafkaConsumer(topic, **fleet.credentials(user), auto_offset_reset="earliest")) as consumer:
-        for _ in range(20):
-            assert not consumer.poll(500), f"{user} read {topic}"
-
-
-def test_a_collector_may_write_events_and_nothing_else(fleet: Fleet) -> None:
-    """It reads no events, its own neither, writes no dead letters and makes no topic."""
-    with pytest.raises(TopicAuthorizationFailedError):
-        send(fleet, "linktrail-collector", "linktrail.dlq.v1", b"default/n1")
-    with pytest.raises(KafkaError) as caught:
-        read(fleet, "linktrail-collector", _EVENTS)
-    assert "uthoriz" in type(caught.value).__name__
-    with pytest.raises(KafkaError):
-        send(fleet, "linktrail-collector", "a.topic.of.its.own", b"k")
-
-
-def test_an_acl_knows_topics_and_not_keys(fleet: Fleet) -> None:
-    """With one topic for all nodes a collector's credentials do write under another node's key: docs/security.md says so."""
-    assert send(fleet, "linktrail-collector", _EVENTS, b"default/another-node") >= 0
-
-
-def test_with_a_topic_for_each_node_no_node_writes_anothers(fleet: Fleet) -> None:
-    """What ACLs can do where nodes do not trust each other: a topic and a user of each node's own."""
-    for name in "ab":
-        topic = f"{_EVENTS}.node-{name}"
-        fleet.node.make_topic(topic)
-        fleet.node.allow(f"node-{name}", [{"resource": {"type": "topic", "name": topic}, "operations": ["Write", "Describe"], "host": "*"}])
-    assert send(fleet, "node-a", f"{_EVENTS}.node-a", b"prod/node-a") == 0
-    for topic in (f"{_EVENTS}.node-b", _EVENTS):
-        with pytest.raises(TopicAuthorizationFailedError):
-            send(fleet, "node-a", topic, b"prod/node-b")

@@ -13,16 +13,20 @@ import yaml
 from kubernetes_validate.utils import all_versions
 
 from deploy.manifests import ENGINES, NEWEST, render, template
+from linktrail.broker import EVENTS_TOPIC
 from linktrail.command import _BY_NAME, load
+from linktrail.node_topic import node_topic
 from tests.deploy.places import CHART, DEPLOY, OVERLAYS, documents
 
 MINORS = sorted({tuple(map(int, version.split(".")[:2])) for version in all_versions()})[-3:]
 KINDS_OF_STRIMZI = {"KafkaTopic", "KafkaUser"}
+NODES = ("worker-1", "ip-10-0-0-1.eu-central-1.compute.internal")
 VARIANTS = {
     "as it is": (),
     "everything": (
         "engine=crio",
         "strimzi.enabled=true",
+        f"kafka.nodes={{{','.join(NODES)}}}",
         "collector.watch=fanotify",
         "collector.openFiles=true",
         "collector.seLinuxType=spc_t",
@@ -46,12 +50,6 @@ VARIANTS = {
 def rendered(helm: str, variant: str) -> list[dict[str, Any]]:
     """Return the documents of the chart in one of ``VARIANTS``."""
     return documents("".join(template(helm, *VARIANTS[variant]).values()))
-
-
-def of(found: list[dict[str, Any]], kind: str) -> dict[str, Any]:
-    """Return the one document of ``kind``."""
-    [one] = [document for document in found if document["kind"] == kind]
-    return one
 
 
 def workloads(found: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
@@ -124,6 +122,9 @@ def test_helm_lint(helm: str) -> None:
         "lake.url=/lake",
         "image.collector.digest=latest",
         "collector.resources.limits=null",
+        "kafka.nodes={Worker-1}",
+        "kafka.nodes={a,a}",
+        "kafka.nodes={a..b}",
     ],
 )
 def test_wrong_values_are_refused(helm: str, setting: str) -> None:
@@ -131,6 +132,22 @@ def test_wrong_values_are_refused(helm: str, setting: str) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         template(helm, setting)
     assert "values don't meet the specifications of the schema" in caught.value.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (["strimzi.enabled=true"], "list the nodes in kafka.nodes"),
+        (["strimzi.enabled=true", "kafka.nodes={a}", "kafka.auth=none"], "set kafka.auth to tls or scram"),
+        (["kafka.nodes={a}", f"kafka.collectorUser={'u' * 60}"], "64 characters that a certificate takes"),
+        ([f"kafka.nodes={{{'n' * 230}}}"], "249 characters that Kafka takes"),
+    ],
+)
+def test_nodes_that_cannot_be_kept_apart_are_refused(helm: str, settings: list[str], why: str) -> None:
+    """ACLs without nodes or without credentials keep nobody apart: one clear message, and nothing is rendered."""
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        template(helm, *settings)
+    assert why in caught.value.stderr
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -161,6 +178,7 @@ def test_nothing_is_granted_that_is_not_said(helm: str, variant: str) -> None:
             if "secret" in volume:
                 assert not volume["secret"]["defaultMode"] & 0o007
         if container["name"] == "collector":
+            assert pod["priorityClassName"] == "system-node-critical"
             assert set(context["capabilities"]["add"]) == granted[variant]
             assert all(mount["mountPropagation"] == "HostToContainer" for name, mount in mounts.items() if name.startswith("root-"))
         else:
@@ -199,16 +217,59 @@ def test_the_network_is_kafka_and_names_alone(helm: str) -> None:
 
 
 def test_strimzi_topics_are_those_declared(helm: str) -> None:
-    """Partitions, copies and settings of deploy/kafka/topics.yaml; a collector may write events and nothing else."""
+    """Partitions, copies and settings of deploy/kafka/topics.yaml, those of nodes too; names as linktrail writes them."""
     found = rendered(helm, "everything")
-    declared = yaml.safe_load((DEPLOY / "kafka" / "topics.yaml").read_text())["topics"]
-    topics = {one["metadata"]["name"]: one["spec"] for one in found if one["kind"] == "KafkaTopic"}
+    whole = yaml.safe_load((DEPLOY / "kafka" / "topics.yaml").read_text())
+    of_nodes = {node_topic(EVENTS_TOPIC, "default", node): whole["node-topics"][EVENTS_TOPIC] for node in NODES}
+    declared = whole["topics"] | of_nodes
+    topics = {one["spec"].pop("topicName", one["metadata"]["name"]): one["spec"] for one in found if one["kind"] == "KafkaTopic"}
     assert topics == {
         name: {"partitions": one["partitions"], "replicas": one["replication"], "config": one["config"]} for name, one in declared.items()
     }
-    users = {one["metadata"]["name"]: one["spec"]["authorization"]["acls"] for one in found if one["kind"] == "KafkaUser"}
-    assert {acl["resource"]["name"]: acl["operations"] for acl in users["linktrail-collector"]} == {
-        "linktrail.events.v1": ["Write", "Describe", "DescribeConfigs"],
-        "linktrail.dlq.v1": ["Describe", "DescribeConfigs"],
+
+
+def test_of_strimzi_users_each_has_what_it_needs(helm: str) -> None:
+    """A collector writes the topic of its node, the processor reads all of them, and nobody writes the shared one."""
+    found = rendered(helm, "everything")
+    users = {one["metadata"].get("annotations", {}).get("linktrail/node", ""): one for one in found if one["kind"] == "KafkaUser"}
+    assert users.keys() == {"", *NODES}
+    granted = {
+        node: {
+            (acl["resource"]["patternType"], acl["resource"]["name"]): set(acl["operations"]) - {"Describe", "DescribeConfigs"}
+            for acl in user["spec"]["authorization"]["acls"]
+        }
+        for node, user in users.items()
     }
-    assert of(found, "DaemonSet")["spec"]["template"]["spec"]["priorityClassName"] == "system-node-critical"
+    dead = ("literal", "linktrail.dlq.v1")
+    for node in NODES:
+        assert granted[node] == {("literal", node_topic(EVENTS_TOPIC, "default", node)): {"Write"}, dead: set()}
+    assert granted[""] == {
+        ("literal", EVENTS_TOPIC): {"Read"},
+        ("prefix", f"{EVENTS_TOPIC}."): {"Read"},
+        dead: {"Write"},
+        ("literal", "linktrail"): {"Read"},
+    }
+    assert all(user["spec"]["authentication"] == {"type": "scram-sha-512"} for user in users.values())
+
+
+@pytest.mark.parametrize("cluster", ["default", "prod.eu-1", "Prod_2", "a_.b._"])
+def test_names_of_nodes_neither_meet_nor_grow_too_long(helm: str, cluster: str) -> None:
+    """Topics as linktrail writes them, whatever is in the name of the cluster; of nodes that differ late or by a dot, all names differ."""
+    nodes = ["a-b", "a.b", *(f"{'n' * 60}.{end}.example" for end in "xy"), "ip-192-168-100-200.eu-central-1.compute.internal"]
+    found = documents("".join(template(helm, f"cluster={cluster}", "strimzi.enabled=true", f"kafka.nodes={{{','.join(nodes)}}}").values()))
+    listed = [one for one in found if "linktrail/node" in one["metadata"].get("annotations", {})]
+    assert len(listed) == 3 * len(nodes)
+    assert len({(one["kind"], one["metadata"]["name"]) for one in listed}) == len(listed)
+    assert {one["spec"]["topicName"] for one in listed if one["kind"] == "KafkaTopic"} == {
+        node_topic(EVENTS_TOPIC, cluster, node) for node in nodes
+    }
+    users = {one["metadata"]["name"] for one in listed if one["kind"] == "KafkaUser"}
+    assert all(len(user) <= 64 for user in users)
+    pods = [one["spec"] for one in found if one["kind"] == "DaemonSet"]
+    labels = [pod["selector"]["matchLabels"]["linktrail/node"] for pod in pods]
+    assert len(set(labels)) == len(nodes) + 1
+    assert max(map(len, labels)) <= 63
+    mounted = [
+        volume["secret"]["secretName"] for pod in pods for volume in pod["template"]["spec"]["volumes"] if volume["name"] == "kafka-user"
+    ]
+    assert sorted(mounted) == sorted(users)

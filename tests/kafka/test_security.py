@@ -107,6 +107,8 @@ def test_a_file_that_holds_no_secret_is_one_clear_error(tmp_path: Path, content:
         ["sasl-mechanism=OAUTHBEARER", "token-file=/x"],
         ["certificate-file=/x"],
         ["password=secret"],
+        ["tls=perhaps"],
+        ["topic-per-node=ja"],
         ["nonsense"],
     ],
 )

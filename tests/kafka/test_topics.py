@@ -8,6 +8,7 @@ import pytest
 
 from linktrail.broker import DEAD_LETTER_TOPIC, EVENTS_TOPIC, MAX_RECORD_BYTES
 from linktrail.command import main
+from linktrail.node_topic import node_topic
 from linktrail.topics import load, with_replication
 from tests.kafka.conftest import Brokers
 
@@ -78,3 +79,27 @@ def test_no_broker_is_one_clear_error(capsys: pytest.CaptureFixture[str]) -> Non
     """Exit code 1, and what was tried."""
     assert main(["topics", "diff", "--kafka", "127.0.0.1:1"]) == 1
     assert "Kafka at 127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_topics_of_nodes_are_declared_alike(tmp_path: Path, brokers: Brokers, capsys: pytest.CaptureFixture[str]) -> None:
+    """One for each node that is named, beside the shared one; without names they are nobody's concern."""
+    shared = f"t{uuid.uuid4().hex[:12]}"
+    file = tmp_path / "topics.yaml"
+    body = "{partitions: %d, replication: 1, config: {retention.ms: 1000000}}"
+    file.write_text(f"topics:\n  {shared}: {body % 3}\nnode-topics:\n  {shared}: {body % 1}\n")
+    words = ["--kafka", brokers.address, "--file", str(file)]
+    nodes = ["--cluster", "prod", "--node", "a.example", "--node", "b"]
+    assert main(["topics", "apply", *words]) == 0
+    assert main(["topics", "diff", *words, *nodes]) == 1
+    said = capsys.readouterr().err
+    assert f"{shared}.prod.a.example: topic is not there" in said
+    assert main(["topics", "apply", *words, *nodes]) == 0
+    assert f"{shared}.prod.b: made, with 1 partitions" in capsys.readouterr().out
+    assert main(["topics", "diff", *words, *nodes]) == 0
+
+
+def test_the_shipped_declaration_of_a_nodes_topic() -> None:
+    """One partition, and in all else as the shared one."""
+    topics = {topic.name: topic for topic in load(nodes=[("prod", "worker-1")])}
+    own = topics[node_topic(EVENTS_TOPIC, "prod", "worker-1")]
+    assert (own.partitions, own.replication, own.config) == (1, 3, topics[EVENTS_TOPIC].config)

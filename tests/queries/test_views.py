@@ -267,6 +267,16 @@ def test_missing_batches_that_arrived_after_all_are_no_gap(tmp_path: Path) -> No
         assert gaps(engine) == []
 
 
+def test_another_nodes_batches_fill_no_hole(tmp_path: Path) -> None:
+    """Whatever run they say they are of."""
+    run, other = Run(), Run(node="n2")
+    hole = {"first_seq": 10, "last_seq": 19, "origin": "processor", "store_root": None}
+    run.coverage("gap", (1, 2), cause="batch-missing", message="batch 1 never arrived", **hole)
+    other.coverage("batch", (1, 2), batch_table="links", batch_rows=10, **hole)
+    with open_lake(write_lake(tmp_path / "lake", [run, other])) as engine:
+        assert gaps(engine) == [("batch-missing", 1, 2)]
+
+
 # --- documentation ----------------------------------------------------------------------------------------------
 
 

@@ -54,13 +54,12 @@ from threading import Lock
 from typing import Final
 
 from collector.links import StoreKind, Survey
-from collector.safe import open_root
+from collector.safe import is_root
 from collector.stores.containerd.layout import usual_roots
 from collector.stores.containerd.survey import State, is_store, read_store
 from collector.stores.containerd.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
-from linktrail.errors import StoreError
 
 __all__ = ["DRIVER", "Containerd"]
 
@@ -82,11 +81,7 @@ class Containerd:
 
     def detect(self, root: Path) -> bool:
         """Tell whether ``root`` holds containerd's databases. Never raises."""
-        try:
-            with open_root(root) as opened:
-                return is_store(opened)
-        except (StoreError, OSError):
-            return False
+        return is_root(root, is_store)
 
     def usual_roots(self) -> tuple[Path, ...]:
         """Return where containerd, k3s, RKE2, microk8s and Docker keep it."""

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Final
 
 from collector.links import NOBODY, Link, LinkKind, LinkState, Problem, StoreKind, Survey
-from collector.safe import Directory, Root, open_root, words
+from collector.safe import Directory, Root, may_hold, open_root, words
 from collector.stores.containerd.directories import Disk, read_disk, standing_link
 from collector.stores.containerd.files import NO_FILES, Files, read_files, snapshotters_in
 from collector.stores.containerd.layout import DATABASE, META, META_DIRECTORY, META_NAME, SNAPSHOTTER, database_of, layout_of
@@ -48,10 +48,10 @@ class State:
 
 def is_store(root: Directory) -> bool:
     """Tell whether an open directory is a containerd root: it holds meta.db, or the database of a snapshotter. Raises ``OSError``."""
-    if _exists(root, (META_DIRECTORY,), META_NAME):
+    if may_hold(root, META_DIRECTORY, META_NAME):
         return True
     homes = [(f"{SNAPSHOTTER}{name}", *layout_of(name).home) for name in snapshotters_in(root)]
-    return any(_exists(root, home, DATABASE) for home in homes)
+    return any(may_hold(root, *home, DATABASE) for home in homes)
 
 
 def read_store(root: Path, *, clock: Clock, progress: Progress, state: State) -> tuple[Survey, State]:
@@ -162,14 +162,3 @@ def _require_readable(root: Path, files: Files) -> None:
 
 def _is_any(files: Files) -> bool:
     return any(file.state is not LinkState.MISSING for file in (files.meta, *files.stores.values()))
-
-
-def _exists(root: Directory, home: tuple[str, ...], name: str) -> bool:
-    try:
-        with root.directory(*home) as directory:
-            directory.stat(name)
-    except PermissionError:
-        return True  # its directory is there and closed to this user: a store all the same
-    except OSError:
-        return False
-    return True

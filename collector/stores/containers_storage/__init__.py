@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from collector.links import Link, StoreKind, Survey
-from collector.safe import open_root
+from collector.safe import is_root
 from collector.stores.containers_storage.additional import additional_stores, usual_roots
 from collector.stores.containers_storage.metadata import Remembered
 from collector.stores.containers_storage.survey import is_store, read_store, version_links
 from collector.stores.containers_storage.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
-from linktrail.errors import StoreError
 
 __all__ = ["DRIVER", "ContainersStorage", "additional_stores"]
 
@@ -36,11 +35,7 @@ class ContainersStorage:
 
     def detect(self, root: Path) -> bool:
         """Tell whether ``root`` holds metadata of the overlay driver of containers/storage. Never raises."""
-        try:
-            with open_root(root) as opened:
-                return is_store(opened)
-        except (StoreError, OSError):
-            return False
+        return is_root(root, is_store)
 
     def usual_roots(self) -> tuple[Path, ...]:
         """Return the root of system containers, then those of rootless users (all of /home for the root user)."""

@@ -17,12 +17,10 @@ from collector.stores.containers_storage import layout
 from collector.stores.containers_storage.overlay import read_temporaries
 from collector.stores.containers_storage.records import ContainerRecord
 from collector.stores.overlay import names
-from collector.stores.overlay.parts import Part, Place, Wanted, impostor, problem, read_owned_directory
+from collector.stores.overlay.parts import Part, Place, ReadEntry, Wanted, impostor, problem, read_entries, read_owned_directory
 
 _USERDATA: Final = "userdata"
 _BUILDAH_FILE: Final = "buildah.json"
-
-_Read = Callable[[Directory, Entry, str], Part | None]
 
 
 def read_data(root: Directory, containers: Mapping[str, ContainerRecord], wanted: Wanted) -> dict[str, Part]:
@@ -40,27 +38,8 @@ def read_data(root: Directory, containers: Mapping[str, ContainerRecord], wanted
     }
 
 
-def _read_each(root: Directory, place: str, read: _Read, wanted: Wanted) -> dict[str, Part]:
-    try:
-        opened = root.directory(place)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {place: problem(place, error)}
-    with opened:
-        try:
-            listing = opened.entries()
-        except OSError as error:
-            return {place: problem(place, error)}
-        parts: dict[str, Part] = {}
-        if not listing.complete:
-            parts[place] = problem(place, f"more than {len(listing.entries)} entries")
-        for entry in listing.entries:
-            path = f"{place}/{entry.name}"
-            part = read(opened, entry, path) if wanted.has(path) else None
-            if part is not None:
-                parts[path] = part
-        return parts
+def _read_each(root: Directory, place: str, read: ReadEntry, wanted: Wanted) -> dict[str, Part]:
+    return read_entries(root, place, place, lambda opened, entry, path: read(opened, entry, path) if wanted.has(path) else None)
 
 
 def _read_layer_temporaries(root: Directory) -> dict[str, Part]:

@@ -15,13 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from collector.links import StoreKind, Survey
-from collector.safe import open_root
+from collector.safe import is_root
 from collector.stores.docker.layout import usual_roots
 from collector.stores.docker.survey import is_store, read_store
 from collector.stores.docker.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
-from linktrail.errors import StoreError
 
 __all__ = ["DRIVER", "Docker"]
 
@@ -33,11 +32,7 @@ class Docker:
 
     def detect(self, root: Path) -> bool:
         """Tell whether ``root`` is a data root of Docker that uses overlay2. Never raises."""
-        try:
-            with open_root(root) as opened:
-                return is_store(opened)
-        except (StoreError, OSError):
-            return False
+        return is_root(root, is_store)
 
     def usual_roots(self) -> tuple[Path, ...]:
         """Return the data root of the system, those of remapped users, of the snap, and of rootless users."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.links import NOBODY, Link, LinkKind, LinkState, StoreKind, Survey
-from collector.safe import Directory, Root, open_root
+from collector.safe import Directory, Root, may_hold, open_root
 from collector.stores.docker import layout
 from collector.stores.docker.metadata import Records, read_records
 from collector.stores.docker.overlay import read_overlay, read_owners, read_temporaries
@@ -37,9 +37,9 @@ def is_store(root: Directory) -> bool:
     Either its metadata is there, or the directories are, with their short links, beside those of containers. A root of which this user
     may read only the outline is one all the same: what is wrong then is said by the survey.
     """
-    if any(_exists(root, f"{layout.IMAGE}/{mark}") for mark in ("layerdb", "imagedb", layout.REPOSITORIES_NAME)):
+    if any(may_hold(root, *layout.IMAGE.split("/"), mark) for mark in ("layerdb", "imagedb", layout.REPOSITORIES_NAME)):
         return True
-    return _exists(root, f"{layout.OVERLAY}/{names.SHORT_LINKS}") and _exists(root, layout.CONTAINERS)
+    return may_hold(root, layout.OVERLAY, names.SHORT_LINKS) and may_hold(root, layout.CONTAINERS)
 
 
 def read_store(root: Path, *, clock: Clock, progress: Progress) -> Survey:
@@ -177,15 +177,3 @@ def _require_readable(root: Path, records: Records, parts: Mapping[str, Part]) -
     refused = [link for link in tables if link.state is LinkState.UNREADABLE]
     if refused and len(refused) == len(tables) and not any(part.links for part in parts.values()):
         raise StoreUnreadableError(root=root, what=f"none of its metadata can be read ({refused[0].detail.get('error')})")
-
-
-def _exists(root: Directory, path: str) -> bool:
-    *home, name = path.split("/")
-    try:
-        with root.directory(*home) as directory:
-            directory.stat(name)
-    except PermissionError:
-        return True  # its directory is there and closed to this user: a store all the same
-    except OSError:
-        return False
-    return True

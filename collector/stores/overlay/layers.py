@@ -14,7 +14,7 @@ from typing import Any, Final
 from collector.links import Link, LinkKind, LinkState, Problem
 from collector.safe import Content, Directory, Entry
 from collector.stores.overlay import names
-from collector.stores.overlay.parts import Part, Wanted, problem
+from collector.stores.overlay.parts import Part, Wanted, problem, read_entries
 from collector.stores.protocol import Progress
 
 _EVERY: Final = 256
@@ -109,30 +109,15 @@ def _problems(path: str, content: Content) -> tuple[Problem, ...]:
 
 def _read_short_links(layout: Layout, overlay: Directory, wanted: Wanted) -> dict[str, Part]:
     """Read ``l/`` of an open overlay directory: every entry, or those of what is wanted."""
-    place = f"{layout.home}/{names.SHORT_LINKS}"
-    try:
-        opened = overlay.directory(names.SHORT_LINKS)
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        return {place: problem(place, error)}
-    with opened:
-        try:
-            listing = opened.entries()
-        except OSError as error:
-            return {place: problem(place, error)}
-        parts: dict[str, Part] = {}
-        if not listing.complete:
-            parts[place] = problem(place, f"more than {len(listing.entries)} entries")
-        for entry in listing.entries:
-            path = f"{place}/{entry.name}"
-            known = path in wanted.earlier
-            if known and not wanted.has(path):
-                continue
-            part = _read_short_link(opened, entry, path)
-            if part is not None and (known or _of_wanted_layer(layout, part, wanted)):
-                parts[path] = part
-        return parts
+
+    def one(opened: Directory, entry: Entry, path: str) -> Part | None:
+        known = path in wanted.earlier
+        if known and not wanted.has(path):
+            return None
+        part = _read_short_link(opened, entry, path)
+        return part if part is not None and (known or _of_wanted_layer(layout, part, wanted)) else None
+
+    return read_entries(overlay, names.SHORT_LINKS, f"{layout.home}/{names.SHORT_LINKS}", one)
 
 
 def _of_wanted_layer(layout: Layout, part: Part, wanted: Wanted) -> bool:

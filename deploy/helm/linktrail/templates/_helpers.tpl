@@ -18,6 +18,42 @@ app.kubernetes.io/component: {{ .component }}
 {{- $image.repository }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{- /* A node with a topic of its own, as YAML: name for objects and labels, user and its secret, topic (as linktrail.node_topic writes it). The
+     digest keeps apart what would be cut to the same name; a certificate of Strimzi takes 64 characters of a user. */ -}}
+{{- define "linktrail.node" -}}
+{{- $cluster := .root.Values.cluster -}}
+{{- $short := .node | replace "." "-" | trunc 24 | trimSuffix "-" -}}
+{{- $name := printf "%s-%s" $short (printf "%s/%s" $cluster .node | sha256sum | trunc 10) -}}
+{{- $user := printf "%s-%s" .root.Values.kafka.collectorUser $name -}}
+{{- $topic := printf "linktrail.events.v1.%s.%s" ($cluster | replace "_" "_5f" | replace "." "_2e") .node -}}
+{{- if gt (len $user) 64 }}{{ fail (printf "kafka.collectorUser: %s is longer than the 64 characters that a certificate takes: choose a shorter one" $user) }}{{ end -}}
+{{- if gt (len $topic) 249 }}{{ fail (printf "kafka.nodes: topic %s would be longer than the 249 characters that Kafka takes" $topic) }}{{ end -}}
+name: {{ $name | quote }}
+node: {{ .node | quote }}
+user: {{ $user | quote }}
+topic: {{ $topic | quote }}
+{{- end }}
+
+{{- /* ACLs keep nodes apart only where each has a topic, and credentials, of its own. */ -}}
+{{- define "linktrail.require" -}}
+{{- if and .Values.strimzi.enabled (not .Values.kafka.nodes) }}
+{{- fail "strimzi.enabled sets ACLs, which know topics and not keys: list the nodes in kafka.nodes (kubectl get nodes), so that each has a topic and a user of its own" }}
+{{- end }}
+{{- if and .Values.kafka.nodes (eq .Values.kafka.auth "none") }}
+{{- fail "kafka.nodes gives each node credentials of its own: set kafka.auth to tls or scram" }}
+{{- end }}
+{{- end }}
+
+{{- /* A declaration of deploy/kafka/topics.yaml as the spec of a KafkaTopic. */ -}}
+{{- define "linktrail.topic" -}}
+partitions: {{ .partitions }}
+replicas: {{ .replication }}
+config:
+  {{- range $key, $value := .config }}
+  {{ $key }}: {{ if kindIs "float64" $value }}{{ int64 $value }}{{ else }}{{ $value }}{{ end }}
+  {{- end }}
+{{- end }}
+
 {{- /* The connection as variables; secrets are named as files, never given as values. */ -}}
 {{- define "linktrail.kafkaEnv" -}}
 - {name: LINKTRAIL_KAFKA, value: {{ .root.Values.kafka.brokers | quote }}}
