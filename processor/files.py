@@ -83,8 +83,9 @@ def remove_files(filesystem: FileSystem, directory: Path, files: list[DataFile])
 
 def by_day(rows: pa.Table) -> Iterator[tuple[date, pa.Table]]:
     """Yield (day, rows of that day)."""
-    for day in sorted(pc.unique(rows.column("day")).to_pylist()):
-        yield day, rows.filter(pc.equal(rows.column("day"), day))
+    days = sorted(pc.unique(rows.column("day")).to_pylist())
+    for day in days:
+        yield day, rows if len(days) == 1 else rows.filter(pc.equal(rows.column("day"), day))
 
 
 def _write(filesystem: FileSystem, folder: Path, table: str, rows: pa.Table, *, day: date, stem: str) -> DataFile:
@@ -104,7 +105,7 @@ def parquet(table: str, rows: pa.Table) -> bytes:
     """Return ``rows`` of one day as a sorted Parquet file without the ``day`` column."""
     rows = rows.drop_columns(["day"])
     order = sort_columns(table)
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[(name, "ascending") for name in order])).combine_chunks()
+    rows = _ordered(rows, order)
     text = [field.name for field in rows.schema if field.type in (TEXT, BYTES)]
     numbers = [field.name for field in rows.schema if field.type not in (TEXT, BYTES, FLAG)]
     sink = pa.BufferOutputStream()
@@ -122,6 +123,16 @@ def parquet(table: str, rows: pa.Table) -> bytes:
     )
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _ordered(rows: pa.Table, order: list[str]) -> pa.Table:
+    """Return ``rows`` sorted by the columns ``order``.
+
+    Each column is made one chunk before it is taken from, and one after the other: from many chunks the same costs a fifth more.
+    """
+    index = pc.sort_indices(rows.select(order).combine_chunks(), sort_keys=[(name, "ascending") for name in order])
+    columns = [rows.select([name]).combine_chunks().column(0).take(index) for name in rows.column_names]
+    return pa.table(columns, schema=rows.schema)
 
 
 def sort_columns(table: str) -> list[str]:

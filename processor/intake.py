@@ -93,5 +93,8 @@ class Feed(Protocol):
     def hold(self, intake: Intake, error: NewerSchemaError) -> bool:
         """Take no more from ``intake``, whose next record cannot be read yet, and tell whether the others can go on meanwhile."""
 
+    def find_end(self) -> None:
+        """Note where the records end now, for ``at_end``; raises ``LinktrailError``."""
+
     def at_end(self) -> bool:
-        """Tell whether every record that there was at the time of the call has been taken."""
+        """Tell whether every record has been taken that there was at the last ``find_end``, or when the intakes were last sought."""

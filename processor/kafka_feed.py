@@ -69,6 +69,7 @@ class KafkaFeed:
         self._topics: Topics = {}
         self._partitions: dict[TopicPartition, Partition] = {}
         self._bounds: dict[TopicPartition, tuple[int, int]] = {}  # first offset and end of each partition, until all are sought
+        self._ends: dict[TopicPartition, int] = {}  # as last asked
         self._acknowledged: dict[TopicPartition, int] = {}
         self._sought = False
         self._last_poll = self._last_look = clock.now().monotonic
@@ -147,6 +148,7 @@ class KafkaFeed:
             ends = self._consumer.end_offsets(places, timeout_ms=_ANSWER_MS)
         if self.generation != generation:
             raise BrokerError(brokers=self.connection, what="cannot seek (the partitions moved meanwhile)")
+        self._ends |= ends
         return {place: (firsts[place], ends[place]) for place in places}
 
     def confirm(self) -> bool:
@@ -191,15 +193,23 @@ class KafkaFeed:
             self._consumer.pause(place)
         return True
 
+    def find_end(self) -> None:
+        """Ask for the ends of the partitions; those that are not sought yet are asked then. Raises ``BrokerError``."""
+        if self._partitions and self._sought:
+            self.lag()
+
     def at_end(self) -> bool:
-        """Compare the positions with the ends of the partitions. Raises ``BrokerError``."""
-        return self._consumer is not None and bool(self._partitions) and self._sought and self.lag() == 0
+        """Compare the positions with the ends as last asked: an answer of the broker may have to wait for one to the next fetch."""
+        return self._consumer is not None and bool(self._partitions) and self._sought and self._behind() == 0
 
     def lag(self) -> int:
         """Return how many positions the partitions of this processor have that were not taken yet. Raises ``BrokerError``."""
         with self._guard, self._asking("cannot read the ends of partitions"):
-            ends = self._consumer.end_offsets(list(self._partitions), timeout_ms=_ANSWER_MS)
-        return sum(max(0, ends.get(partition.place, 0) - partition.next_offset) for partition in self.intakes)
+            self._ends |= self._consumer.end_offsets(list(self._partitions), timeout_ms=_ANSWER_MS)
+        return self._behind()
+
+    def _behind(self) -> int:
+        return sum(max(0, self._ends.get(partition.place, 0) - partition.next_offset) for partition in self.intakes)
 
     # --- connection and assignment --------------------------------------------------------------------------------
 
@@ -217,9 +227,8 @@ class KafkaFeed:
         places = chosen(self._topics, self.connection.settings.topic, membership.partitions)
         try:
             self._consumer = make_consumer(self.connection.options(), membership)
-            if membership.group:
-                for topic in self._topics:  # metadata first: a join that metadata starts can be lost between two polls
-                    self._consumer.partitions_for_topic(topic)
+            for topic in self._topics:  # first: a join that metadata starts can be lost between two polls, a seek would wait for a back-off
+                self._consumer.partitions_for_topic(topic)
         except (KafkaError, OSError) as error:
             self.close()
             raise BrokerError(brokers=self.connection, what=f"no connection ({describe(error)})") from error

@@ -20,44 +20,30 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.schema import Field
 from deltalake.transaction import AddAction, RemoveAction
 
-from linktrail.batch import day_of
 from linktrail.durable import FileSystem
 from linktrail.errors import FencedError, LakeError, LakeFullError
 from processor.delta_errors import lake_errors
 from processor.delta_log import CHECKPOINT_EVERY, last_checkpoint, sync_checkpoint, sync_entries, sync_log, trim_log
 from processor.derived import definition_of
-from processor.files import CARRIED_DAY, DataFile, remove_files, write_files
+from processor.files import DataFile, remove_files, write_files
 from processor.location import address, is_remote, storage_options
-from processor.object_store import parquet_source
+from processor.table_files import LiveFile, addition, read_file, removal
 
 _log = logging.getLogger(__name__)
 MAINTENANCE: Final = "maintenance"
 LONGEST_WRITE: Final = 3600.0
 FRESH_SECONDS: Final = 30.0
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
-
-
-@dataclass(frozen=True, slots=True)
-class LiveFile:
-    """One data file of the table: its path relative to the table, partition, rows, size in bytes, and when it was written (ms UTC)."""
-
-    path: str
-    day: date
-    rows: int
-    size: int
-    written: int
 
 
 class LakeTable:
@@ -71,12 +57,14 @@ class LakeTable:
         self._known_days: set[date] = set()
         self._checkpoint = -1
         self._maintained: int | None = None
+        self._durable = False  # whether all that the handle sees is, and nothing failed since that was made sure of
         self.reload()
 
     def reload(self) -> None:
         """Load the newest state into a new handle; raises ``LakeError``."""
         with lake_errors(self.path, "opening the table"):
             self._handle = self._opened()
+        self._durable = False
         self._seen = _awake_or_not()
 
     def _opened(self) -> DeltaTable:
@@ -84,10 +72,12 @@ class LakeTable:
 
     def refresh(self) -> None:
         """Bring the handle up to what was committed since, and make all that it then sees durable. Raises ``LakeError``."""
-        before = self.version
+        before, durable = self.version, self._durable
+        self._durable = False
         with lake_errors(self.path, "making a commit durable"):
             self._handle.update_incremental()
             sync_entries(self._filesystem, self.path, before + 1, self.version)
+        self._durable = durable
         self._seen = _awake_or_not()
 
     def _freshen(self) -> None:
@@ -95,11 +85,18 @@ class LakeTable:
             self.refresh()
 
     def resume(self) -> None:
-        """Load the newest state and make it durable: who committed it may have been killed before doing so. Raises ``LakeError``."""
+        """Load the newest state and make it durable: who committed it may have been killed before doing so. Raises ``LakeError``.
+
+        A handle that nothing failed on since the last time only needs what came after that.
+        """
+        if self._durable:
+            self.refresh()
+            return
         self.reload()
         with lake_errors(self.path, "making the log durable"):
             sync_log(self._filesystem, self.path)
             self._checkpoint = last_checkpoint(self._filesystem, self.path)
+        self._durable = True
 
     @property
     def version(self) -> int:
@@ -146,6 +143,7 @@ class LakeTable:
         Raises ``FencedError`` when another maintainer was faster, ``LakeFullError``, ``LakeError``.
         """
         listed, number = self._maintained, (self._maintained or 0) + 1
+        self._require({MAINTENANCE: listed}, MAINTENANCE)
         count = self._replace(removed, parts, {MAINTENANCE: number}, {MAINTENANCE: listed}, data_change=data_change, stem=stem)
         self._maintained = number
         return count
@@ -160,21 +158,24 @@ class LakeTable:
         data_change: bool,
         stem: str = "part",
     ) -> int:
+        """Commit; ``expected`` was compared with the handle as it is now."""
         files: list[DataFile] = []
-        started = time.time()
+        started, compared, durable = time.time(), self.version, self._durable
+        self._durable = False
         try:
             with lake_errors(self.path, "writing a data file"):
                 for rows in parts:
                     files += write_files(self._filesystem, self.path, self.name, rows, known_days=self._known_days, stem=stem)
             self._require_quick(started, positions)
             self._freshen()
-            self._require(expected, ", ".join(positions))
+            if self.version != compared:
+                self._require(expected, ", ".join(positions))
         except BaseException:
             remove_files(self._filesystem, self.path, files)
             raise
         actions: list[AddAction | RemoveAction] = [
-            *(_remove(file, data_change=data_change) for file in removed),
-            *(_add(file, data_change=data_change) for file in files),
+            *(removal(file, data_change=data_change) for file in removed),
+            *(addition(file, data_change=data_change) for file in files),
         ]
         try:
             with lake_errors(self.path, "writing a log entry", ", ".join(positions)):
@@ -185,6 +186,7 @@ class LakeTable:
             raise
         self.refresh()  # the handle does not do so itself
         self._require(positions, ", ".join(positions))
+        self._durable = durable
         self.fold_log(CHECKPOINT_EVERY)
         return len(files)
 
@@ -273,7 +275,9 @@ class LakeTable:
         """Return ``columns`` of all rows of ``files``, in the order of the files."""
         schema = definition_of(self.name).arrow()
         wanted = pa.schema([schema.field(name) for name in columns])
-        return pa.concat_tables([wanted.empty_table(), *(self._read_file(file.path, file.day, wanted) for file in files)])
+        return pa.concat_tables(
+            [wanted.empty_table(), *(read_file(self._filesystem, self.path, file.path, file.day, wanted) for file in files)]
+        )
 
     def files(self, *, first_day: date | None = None, last_day: date | None = None) -> list[str]:
         """Return the absolute paths of the Parquet files that make up the table, oldest day first, in these days."""
@@ -292,7 +296,7 @@ class LakeTable:
         """Return the rows (of ``columns``) from ``first_day`` on; columns that a file was written without are null."""
         schema = definition_of(self.name).arrow()
         wanted = schema if columns is None else pa.schema([schema.field(name) for name in columns])
-        parts = [self._read_file(path, day, wanted) for day, path in self._adds() if day >= (first_day or day)]
+        parts = [read_file(self._filesystem, self.path, path, day, wanted) for day, path in self._adds() if day >= (first_day or day)]
         return pa.concat_tables([wanted.empty_table(), *parts])
 
     def read_newest(self, columns: list[str], days: int) -> Iterator[pa.Table]:
@@ -302,46 +306,9 @@ class LakeTable:
         for first_day in self.days()[-days:][:1]:
             for day, path in self._adds():
                 if day >= first_day:
-                    yield self._read_file(path, day, wanted)
-
-    def _read_file(self, path: str, day: date, wanted: pa.Schema) -> pa.Table:
-        with lake_errors(self.path, f"reading {path}"), pq.ParquetFile(parquet_source(self._filesystem, self.path / path)) as file:
-            carried = day == CARRIED_DAY and "day" in wanted.names
-            names = {*wanted.names, *(("observed_at",) if carried else ())}
-            found = file.read([name for name in file.schema_arrow.names if name in names])
-        if carried:
-            found = found.append_column("day", day_of(found.column("observed_at")))
-        has = set(found.column_names)
-        arrays = [found.column(field.name) if field.name in has else _constant(field, day, found.num_rows) for field in wanted]
-        return pa.table(arrays, schema=wanted)
+                    yield read_file(self._filesystem, self.path, path, day, wanted)
 
 
 def _awake_or_not() -> float:
     """Return seconds on the clock that goes on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _constant(field: pa.Field, day: date, count: int) -> pa.Array:
-    """Return a column that the file itself has not: the day of its path, or one that was added to the schema later."""
-    return pa.repeat(pa.scalar(day if field.name == "day" else None, field.type), count)
-
-
-def _add(file: DataFile, *, data_change: bool) -> AddAction:
-    return AddAction(
-        path=file.path,
-        size=file.size,
-        partition_values={"day": file.day.isoformat()},
-        modification_time=time.time_ns() // 1_000_000,
-        data_change=data_change,
-        stats=file.statistics,
-    )
-
-
-def _remove(file: LiveFile, *, data_change: bool) -> RemoveAction:
-    return RemoveAction(
-        path=file.path,
-        data_change=data_change,
-        deletion_timestamp=time.time_ns() // 1_000_000,
-        size=file.size,
-        partition_values={"day": file.day.isoformat()},
-    )

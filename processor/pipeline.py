@@ -131,6 +131,7 @@ class Processor:
         """Take and commit everything the feed has now; raises as ``run_once``."""
         taken, before = 0, self._flushed_at
         try:
+            self._feed.find_end()
             while True:
                 taken += self._round(force=False).taken
                 if self._feed.at_end():

@@ -119,7 +119,7 @@ class Receiver:
     def _add(self, pending: Pending, table: str, rows: pa.Table) -> None:
         pending.tables.setdefault(table, []).append(rows)
         pending.rows += rows.num_rows
-        pending.size_bytes += rows.nbytes
+        pending.size_bytes += rows.get_total_buffer_size()
         pending.counts.rows += rows.num_rows
         if table in _URGENT_TABLES or (table == COVERAGE.name and pc.any(pc.not_equal(rows.column("kind"), "heartbeat")).as_py()):
             pending.urgent = True

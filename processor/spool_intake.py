@@ -63,6 +63,9 @@ class SpoolIntake:
         """Everything stands behind that record: the processor has to stop."""
         return False
 
+    def find_end(self) -> None:
+        """Nothing to do: ``at_end`` looks."""
+
     def at_end(self) -> bool:
         """List the directory again."""
         return not self._waiting and not self._wanted()

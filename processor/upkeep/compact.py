@@ -21,7 +21,8 @@ import pyarrow.compute as pc
 from linktrail.clock import NANOSECONDS
 from linktrail.schema import DATE, INTEGER
 from processor.files import CARRIED_DAY
-from processor.lake_table import LakeTable, LiveFile
+from processor.lake_table import LakeTable
+from processor.table_files import LiveFile
 
 MERGED_ROWS: Final = 1_000_000
 MERGED_BYTES: Final = 256 << 20
@@ -29,7 +30,7 @@ CLOSED_AFTER: Final = 6 * 3600
 MOST_SMALL: Final = 16
 _DAY_SECONDS: Final = 86_400
 _TIER_BITS: Final = 4  # files of one tier differ by less than a factor of 16 in rows
-_KEYS: Final = ["cluster", "node", "run", "seq"]
+_RUN: Final = ("cluster", "node", "run")
 
 
 def compact(table: LakeTable, now: int, *, most: int = MOST_SMALL) -> tuple[int, int]:
@@ -76,14 +77,24 @@ def merged(table: LakeTable, files: Sequence[LiveFile]) -> pa.Table:
 
 def once(rows: pa.Table) -> pa.Table:
     """Return ``rows`` without those that are there already."""
-    if not set(_KEYS) <= set(rows.column_names):
+    if not {*_RUN, "seq"} <= set(rows.column_names):
         return rows
-    numbered = rows.select(_KEYS).append_column("row", pa.array(range(rows.num_rows), INTEGER)).filter(pc.is_valid(rows.column("seq")))
-    first = numbered.group_by(_KEYS).aggregate([("row", "min")]).column("row_min")
+    seq, numbers = rows.column("seq"), pa.arange(0, rows.num_rows)
+    numbered = pa.table({"run": _run_numbers(rows), "seq": seq, "row": numbers}).filter(pc.is_valid(seq))
+    first = numbered.group_by(["run", "seq"], use_threads=False).aggregate([("row", "min")]).column("row_min")
     if len(first) == numbered.num_rows:
         return rows
-    kept = pc.or_(pc.is_null(rows.column("seq")), pc.is_in(pa.array(range(rows.num_rows), INTEGER), first.combine_chunks()))
-    return rows.filter(kept)
+    return rows.filter(pc.or_(pc.is_null(seq), pc.is_in(numbers, first.combine_chunks())))
+
+
+def _run_numbers(rows: pa.Table) -> pa.Array:
+    """Return for each row the number of its run among those in ``rows``: grouping by it costs a third of grouping by three texts."""
+    numbers = pa.repeat(pa.scalar(0, INTEGER), rows.num_rows)
+    for name in _RUN:
+        texts = rows.column(name).dictionary_encode().combine_chunks()
+        pairs = pc.add(pc.multiply(numbers, len(texts.dictionary)), texts.indices.cast(INTEGER))
+        numbers = pairs.dictionary_encode().indices.cast(INTEGER)
+    return numbers
 
 
 def in_partition(rows: pa.Table, day: date) -> pa.Table:

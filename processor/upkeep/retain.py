@@ -26,7 +26,8 @@ from linktrail.clock import NANOSECONDS
 from linktrail.errors import LakeError
 from linktrail.schema import INTEGER, TABLES, TEXT, TIME
 from processor.files import CARRIED_DAY
-from processor.lake_table import LakeTable, LiveFile
+from processor.lake_table import LakeTable
+from processor.table_files import LiveFile
 from processor.upkeep.compact import MERGED_ROWS, in_partition
 
 LEAST_DAYS: Final = 9  # the processor's memory reaches eight days back (processor.restore)

@@ -17,7 +17,8 @@ import pyarrow as pa
 from linktrail.schema import ATTRIBUTION
 from processor.derived import USAGE_DAILY
 from processor.files import CARRIED_DAY
-from processor.lake_table import LakeTable, LiveFile
+from processor.lake_table import LakeTable
+from processor.table_files import LiveFile
 from processor.upkeep.compact import is_closed, once
 
 _NAME: Final = re.compile(r"/sum-of-(\d+)-")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kafka import TopicPartition
 
+from linktrail.clock import SystemClock
 from linktrail.durable import LocalFileSystem
 from linktrail.errors import TopicMissingError, TopicRewoundError
+from processor.kafka_feed import KafkaFeed, Membership
 from processor.lake import COMMIT_ORDER, Lake
+from processor.pipeline import Processor
 from tests.kafka.conftest import Brokers, TopicMaker
 from tests.kafka.history import Issuer, check, find
-from tests.kafka.running import process_all, ship, until, working
+from tests.kafka.running import EAGER, process_all, ship, until, working
 
 
 def test_what_retention_removed_unread_is_a_gap_of_every_node(tmp_path: Path, make_topics: TopicMaker, brokers: Brokers) -> None:
@@ -75,4 +79,32 @@ def test_a_topic_that_lost_its_end_is_refused(tmp_path: Path, make_topics: Topic
         until(lambda: at_work.error is not None)
     with pytest.raises(TopicRewoundError, match="ends at 4, the lake already has it up to 100"):
         raise at_work.error or AssertionError
+    check(find(tmp_path / "lake", connection), issuer)
+
+
+def test_draining_ends_although_more_comes_all_the_time(tmp_path: Path, make_topics: TopicMaker) -> None:
+    """All that was there at the call is committed, the first time and later; what came meanwhile is there for the next time."""
+    connection = make_topics(1)
+    issuer = Issuer(tmp_path / "spool")
+
+    class Busy(KafkaFeed):
+        def wait(self) -> None:
+            issuer.issue(1)
+            ship(issuer, connection)
+            super().wait()
+
+    issuer.issue(4)
+    ship(issuer, connection)
+    clock = SystemClock()
+    feed = Busy(connection, Membership(), clock=clock)
+    processor = Processor(
+        feed, Lake.open_for_writing(tmp_path / "lake", filesystem=LocalFileSystem()), clock=clock, policy=replace(EAGER, take=1)
+    )
+    for _ in range(3):
+        there = len(issuer.issued)
+        processor.drain()
+        assert len(find(tmp_path / "lake", connection).lake) >= there
+    feed.close()
+    feed.letters.close()
+    process_all(tmp_path / "lake", connection)
     check(find(tmp_path / "lake", connection), issuer)

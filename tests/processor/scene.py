@@ -16,6 +16,12 @@ from processor.spool_intake import SpoolIntake
 from tests.faults.filesystems import QuickFileSystem
 from tests.faults.rows import MAKERS, NUMBER_COLUMN
 
+TABLES = tuple(MAKERS)
+
+
+class KilledError(BaseException):
+    """Stands for kill -9: nothing in the program handles it."""
+
 
 class Scene:
     """Everything between one collector and one lake."""
@@ -70,3 +76,10 @@ class Scene:
     def kinds(self) -> Counter[str]:
         """Count the coverage rows by kind."""
         return Counter(row["kind"] for row in self.rows("coverage"))
+
+
+def fill(scene: Scene, *numbers: int) -> None:
+    """Record one row of every table for each number."""
+    for number in numbers:
+        for table in TABLES:
+            scene.record(table, number)

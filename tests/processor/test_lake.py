@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 import duckdb
 import pyarrow as pa
@@ -16,10 +17,10 @@ from linktrail.batch import decode
 from linktrail.errors import FencedError, LakeError, LakeFullError, LakeMissingError, LakeNewerError
 from linktrail.schema import LINKS, SCHEMA_VERSION, TABLES, TEXT, Column
 from linktrail.testing.clock import START
-from processor.delta_log import CHECKPOINT_EVERY
+from processor.delta_log import CHECKPOINT_EVERY, entry_name
 from processor.lake import VERSION_KEY, Lake
 from processor.lake_table import LakeTable
-from tests.faults.filesystems import QuickFileSystem
+from tests.faults.filesystems import FailingFileSystem, QuickFileSystem
 from tests.faults.rows import DAY, link, sealed
 
 REPOSITORY = Path(__file__).parents[2]
@@ -257,6 +258,41 @@ def test_a_handle_that_comes_too_late_writes_nothing(tmp_path: Path, monkeypatch
     old.resume()
     old.commit(rows(1000), {"idle": 1}, {"idle": None})
     assert numbers(opened(tmp_path / "lake")) == [*range(2 * CHECKPOINT_EVERY), 1000]
+
+
+def test_resuming_makes_durable_what_is_not_known_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others committed since the last time, also where entries since are gone by now; all of the log again after a failure."""
+
+    class Noting(FailingFileSystem):
+        synced: ClassVar[list[str]] = []
+
+        def sync_file(self, path: Path) -> None:
+            super().sync_file(path)
+            self.synced.append(path.name)
+
+    filesystem = Noting()
+    table, other = (Lake.open_for_writing(tmp_path / "lake", filesystem=one).tables["links"] for one in (filesystem, QuickFileSystem()))
+
+    def others_commit_and(position: int) -> list[str]:
+        other.commit(rows(position), {"s": position + 1}, {"s": position or None})
+        filesystem.synced.clear()
+        table.resume()
+        return filesystem.synced
+
+    assert others_commit_and(0) == [entry_name(1)]
+    assert others_commit_and(1) == [entry_name(2)]
+    filesystem.fail_at = filesystem.calls + 1
+    with pytest.raises(LakeError):
+        others_commit_and(2)
+    assert others_commit_and(3) == [entry_name(version) for version in range(5)]
+    assert others_commit_and(4) == [entry_name(5)]
+    monkeypatch.setattr("processor.delta_log.KEPT_ENTRIES", 10)
+    for position in range(5, 2 * CHECKPOINT_EVERY):
+        other.commit(None, {"s": position + 1}, {"s": position})
+    assert not (tmp_path / "lake" / "links" / "_delta_log" / entry_name(6)).exists()
+    assert others_commit_and(2 * CHECKPOINT_EVERY)[-1] == entry_name(2 * CHECKPOINT_EVERY + 1)
+    assert table.transaction_version("s") == 2 * CHECKPOINT_EVERY + 1
+    assert len(table.live_files()) == 6
 
 
 def _truncate(path: Path) -> None:

@@ -14,7 +14,8 @@ from linktrail.errors import FencedError
 from linktrail.testing.clock import START, FakeClock
 from processor.files import BLOOM_ROWS, ROW_GROUP
 from processor.lake import Lake
-from processor.lake_table import MAINTENANCE, LiveFile
+from processor.lake_table import MAINTENANCE
+from processor.table_files import LiveFile
 from processor.upkeep import compact as compacting
 from processor.upkeep.compact import compact, groups
 from processor.upkeep.keeper import UpkeepPolicy, maintain
