@@ -193,14 +193,23 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def query(self, sql: str, parameters: Mapping[str, object] | None = None) -> pa.Table:
+    def query(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, beside: Mapping[str, pa.Table] | None = None
+    ) -> pa.Table:
         """Return the rows of ``sql``; ``parameters`` are bound by name (``$at``), unused ones are left out.
 
+        ``beside`` are rows of earlier answers that this one is about, as tables of these names.
         Raises ``QueryError``, or ``LakeError`` when a file of the lake is gone or damaged.
         """
         self._define(sql)
         used = {name: value for name, value in (parameters or {}).items() if re.search(rf"\${name}\b", sql)}
-        return self._run(sql, used)
+        for name, rows in (beside or {}).items():
+            self._connection.register(name, rows)
+        try:
+            return self._run(sql, used)
+        finally:
+            for name in beside or {}:
+                self._connection.unregister(name)
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[dict[str, Any]]:
         """Return the rows of ``sql`` as dictionaries; times are ``datetime`` UTC."""

@@ -31,16 +31,16 @@ FROM links AS l
 LEFT JOIN lake.run_bounds AS b ON b.cluster = l.cluster AND b.node = l.node AND b.run = l.run AND b.store_root = l.store_root
 WHERE l.occurred_before > t::TIMESTAMPTZ AND coalesce(l.occurred_after, b.earliest) < t::TIMESTAMPTZ;
 
--- links_at(t): a link as it stood at instant t, with the columns of links for the change that made it so, and
--- certainty. A store that was recorded anew from the beginning (a second baseline) counts from that baseline on.
-CREATE MACRO links_at(t) AS TABLE
+-- Of the links of some kinds (a list; null: of all), because only what stands in here is left out before the newest of each is looked for.
+
+CREATE MACRO lake.links_of(t, kinds) AS TABLE
 WITH
 newest AS (
     SELECT cluster, node, max((run, seq)) AS last
-    FROM lake.settled_links(t)
+    FROM lake.settled_links(t) WHERE kinds IS NULL OR list_contains(kinds, link_kind)
     GROUP BY cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw
 ),
-moving AS MATERIALIZED (FROM lake.moving_links(t)),
+moving AS MATERIALIZED (FROM lake.moving_links(t) WHERE kinds IS NULL OR list_contains(kinds, link_kind)),
 doubted AS (SELECT DISTINCT cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw FROM moving)
 SELECT k.*, CASE WHEN d.node IS NULL THEN 'certain' ELSE 'possible' END AS certainty
 FROM lake.settled_links(t) AS k
@@ -49,9 +49,13 @@ LEFT JOIN doubted AS d
     ON d.cluster = k.cluster AND d.node = k.node AND d.store_root IS NOT DISTINCT FROM k.store_root AND d.link_kind = k.link_kind
     AND d.subject = k.subject AND d.subject_raw IS NOT DISTINCT FROM k.subject_raw
     AND d.file_path IS NOT DISTINCT FROM k.file_path AND d.file_path_raw IS NOT DISTINCT FROM k.file_path_raw
-WHERE k.action <> 'removed'
+WHERE k.action <> 'removed' AND (kinds IS NULL OR list_contains(kinds, k.link_kind))
 UNION ALL BY NAME
 SELECT *, 'possible' AS certainty FROM moving WHERE action <> 'removed';
+
+-- links_at(t): a link as it stood at instant t, with the columns of links for the change that made it so, and
+-- certainty. A store that was recorded anew from the beginning (a second baseline) counts from that baseline on.
+CREATE MACRO links_at(t) AS TABLE FROM lake.links_of(t, NULL);
 
 -- findings_at(t): a finding that was open at instant t, as it last stood, with the interval in which it was opened
 -- (opened_after, opened_before) and certainty.
@@ -127,8 +131,7 @@ CREATE MACRO layers_at(t) AS TABLE
 WITH
 now_links AS MATERIALIZED (
     SELECT cluster, node, store_kind, store_root, link_kind, subject, target, layer_id, link_state, file_path, occurred_before, certainty
-    FROM links_at(t)
-    WHERE link_kind IN ('layer_record', 'layer_directory', 'parent_pointer', 'image_layer', 'container_layer', 'lease', 'layer_name')
+    FROM lake.links_of(t, ['layer_record', 'layer_directory', 'parent_pointer', 'image_layer', 'container_layer', 'lease', 'layer_name'])
 ),
 sides AS (
     SELECT *, coalesce(layer_id, subject) AS layer FROM now_links WHERE link_kind IN ('layer_record', 'layer_directory', 'parent_pointer')

@@ -24,9 +24,8 @@ WITH
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, layer_id, file_path, detail, container_name, container_image_name, container_image_id,
         k8s_namespace_name, k8s_pod_name, occurred_after, occurred_before, certainty
-    FROM links_at($at)
-    WHERE link_kind IN ('container_record', 'container_layer', 'container_image', 'layer_record', 'layer_directory', 'mount')
-      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['container_record', 'container_layer', 'container_image', 'layer_record', 'layer_directory', 'mount'])
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 records AS (
     SELECT cluster, node, store_root, subject AS container, any_value(detail) AS detail, any_value(container_name) AS name,

@@ -21,9 +21,8 @@
 WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, detail, occurred_after, occurred_before, certainty
-    FROM links_at($at)
-    WHERE link_kind IN ('image_record', 'image_name', 'image_layer', 'parent_pointer', 'container_image')
-      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['image_record', 'image_name', 'image_layer', 'parent_pointer', 'container_image'])
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 chain AS (
     SELECT cluster, node, store_root, subject AS image, target AS layer FROM standing WHERE link_kind = 'image_layer' AND target IS NOT NULL
