@@ -193,9 +193,7 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def query(
-        self, sql: str, parameters: Mapping[str, object] | None = None, *, beside: Mapping[str, pa.Table] | None = None
-    ) -> pa.Table:
+    def query(self, sql: str, parameters: Mapping[str, object] | None = None, *, beside: Mapping[str, pa.Table] | None = None) -> pa.Table:
         """Return the rows of ``sql``; ``parameters`` are bound by name (``$at``), unused ones are left out.
 
         ``beside`` are rows of earlier answers that this one is about, as tables of these names.
