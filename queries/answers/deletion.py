@@ -27,7 +27,7 @@ from queries.answers.why import held
 from queries.completeness import Scope, Window, completeness, to_datetime
 from queries.engine import Engine
 from queries.past import PastStore, stores_at
-from queries.subjects import find_object
+from queries.subjects import find_object, only_place
 
 _YOUNG_SECONDS: Final = 600
 _NAMES: Final = ("verdict", "reason", "detail", "frees_bytes", "cluster", "node", "store_root")
@@ -37,11 +37,13 @@ SELECT cluster, node, store_root, bytes - coalesce(shared_bytes, 0) AS bytes FRO
 _FINDINGS: Final = "SELECT cluster, node, store_root, code, message, advice FROM findings_at($at) WHERE subject = $id ORDER BY code"
 _CHANGED: Final = """
 SELECT cluster, node, store_root, max(occurred_before) AS last
-FROM links WHERE (subject = $id OR layer_id = $id) AND occurred_before <= $at AND origin <> 'baseline' GROUP BY ALL
+FROM (FROM links WHERE subject = $id UNION ALL FROM links WHERE layer_id = $id)
+WHERE occurred_before <= $at AND origin <> 'baseline' GROUP BY ALL
 """
 _REMOVED: Final = """
 SELECT cluster, node, store_root, max(occurred_before) AS last
-FROM links WHERE (subject = $id OR layer_id = $id) AND occurred_before <= $at AND action = 'removed' GROUP BY ALL
+FROM (FROM links WHERE subject = $id UNION ALL FROM links WHERE layer_id = $id)
+WHERE occurred_before <= $at AND action = 'removed' GROUP BY ALL
 """
 Place = tuple[str, str, str]
 
@@ -70,7 +72,7 @@ def can_delete(
         look = _Look(engine, meant.id, at)
         holders = _by_place(held(engine, meant.id, at=at, cluster=cluster, node=node, clock=clock).rows.to_pylist())
         rows: list[dict[str, Any]] = []
-        for store in stores_at(engine, at, cluster=cluster, node=node):
+        for store in stores_at(engine, at, **only_place(engine, meant.id, cluster, node)):
             place = (store.cluster, store.node, store.root)
             reasons = sorted(look.reasons(store, holders.get(place, [])), key=lambda reason: ("no", "wait", "yes").index(reason.verdict))
             for reason in reasons:

@@ -34,7 +34,8 @@ owned AS MATERIALIZED (  -- as the view owners, of these ids alone
     GROUP BY ALL
 ),
 pointers AS MATERIALIZED (
-    SELECT DISTINCT cluster, node, store_root, subject AS child, target AS parent FROM links WHERE link_kind = 'parent_pointer' AND target IS NOT NULL
+    SELECT DISTINCT cluster, node, store_root, subject AS child, target AS parent FROM links
+    WHERE link_kind = 'parent_pointer' AND target IS NOT NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 asked AS (
     SELECT DISTINCT cluster, node, store_root, layer_id AS id FROM links WHERE layer_id IN (FROM ids)
@@ -49,7 +50,7 @@ above AS (
 ),
 names AS MATERIALIZED (
     SELECT cluster, node, store_root, target AS image, min(subject) AS name
-    FROM links WHERE link_kind = 'image_name' AND target IS NOT NULL GROUP BY ALL
+    FROM links WHERE link_kind = 'image_name' AND target IS NOT NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) GROUP BY ALL
 ),
 stated AS (
     SELECT id, 'container' AS owner_kind, container_name AS name, container_id AS owner_id, id AS layer, first_seen, last_seen, cluster, node, store_root
@@ -67,7 +68,7 @@ stated AS (
     JOIN above AS a ON a.cluster = l.cluster AND a.node = l.node AND a.store_root = l.store_root
         AND a.layer = coalesce(l.target, l.previous_target)
     LEFT JOIN names AS n ON n.cluster = l.cluster AND n.node = l.node AND n.store_root = l.store_root AND n.image = l.subject
-    WHERE l.link_kind IN ('image_layer', 'container_layer')
+    WHERE l.link_kind IN ('image_layer', 'container_layer') AND ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
 )
 SELECT id, owner_kind, coalesce(max(name), owner_id) AS owner, owner_id, arg_min(layer, (layer = id, layer)) AS layer,
     min(first_seen) AS first_seen, max(last_seen) AS last_seen, cluster, node, store_root
