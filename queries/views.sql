@@ -62,7 +62,7 @@ CREATE MACRO links_at(t) AS TABLE FROM lake.links_of(t, NULL);
 CREATE MACRO findings_at(t) AS TABLE
 WITH
 known AS (
-    SELECT f AS finding, f.cluster, f.node, f.finding_id, f.run, f.seq, f.action, f.occurred_after, f.occurred_before,
+    SELECT f AS finding, f.cluster, f.node, f.finding_id, f.subject, f.run, f.seq, f.action, f.occurred_after, f.occurred_before,
         f.occurred_before <= t::TIMESTAMPTZ AS settled
     FROM findings AS f
     LEFT JOIN lake.run_bounds AS b
@@ -71,19 +71,22 @@ known AS (
     WHERE (f.occurred_before <= t::TIMESTAMPTZ OR coalesce(f.occurred_after, b.earliest) < t::TIMESTAMPTZ)
       AND (r.began IS NULL OR f.observed_at >= r.began)
 ),
-grouped AS (
-    SELECT
+grouped AS (  -- an id is of one subject; named, what a question says of it holds before rows are gathered
+    SELECT cluster AS of_cluster, node AS of_node, subject AS of_subject,
         arg_max(finding, (run, seq)) FILTER (settled) AS stands,
         arg_max(finding, (run, seq)) FILTER (NOT settled AND action <> 'closed') AS perhaps,
         coalesce(bool_or(NOT settled AND action = 'closed'), false) AS perhaps_closed,
         arg_max({'after': occurred_after, 'before': occurred_before}, (run, seq)) FILTER (action = 'opened') AS opened
-    FROM known GROUP BY cluster, node, finding_id
+    FROM known GROUP BY cluster, node, finding_id, subject
 )
-SELECT unnest(CASE WHEN stands.action <> 'closed' THEN stands ELSE perhaps END),
-    opened.after AS opened_after, opened.before AS opened_before,
-    CASE WHEN stands.action <> 'closed' AND NOT perhaps_closed THEN 'certain' ELSE 'possible' END AS certainty
-FROM grouped
-WHERE stands.action <> 'closed' OR perhaps IS NOT NULL;
+SELECT * EXCLUDE (of_cluster, of_node, of_subject) REPLACE (of_cluster AS cluster, of_node AS node, of_subject AS subject)
+FROM (
+    SELECT of_cluster, of_node, of_subject, unnest(CASE WHEN stands.action <> 'closed' THEN stands ELSE perhaps END),
+        opened.after AS opened_after, opened.before AS opened_before,
+        CASE WHEN stands.action <> 'closed' AND NOT perhaps_closed THEN 'certain' ELSE 'possible' END AS certainty
+    FROM grouped
+    WHERE stands.action <> 'closed' OR perhaps IS NOT NULL
+);
 
 -- leaks: a leak that is open at the end of the record.
 CREATE VIEW leaks AS
@@ -93,7 +96,7 @@ SELECT * FROM findings_at('infinity') WHERE family = 'leaks';
 CREATE MACRO usage_at(t) AS TABLE
 WITH
 newest AS (
-    SELECT cluster, node, max((run, seq)) AS last
+    SELECT cluster, node, scope, subject, max((run, seq)) AS last
     FROM usage WHERE occurred_before <= t::TIMESTAMPTZ GROUP BY cluster, node, store_root, scope, subject
 ),
 gone AS (
@@ -109,7 +112,8 @@ gone AS (
 )
 SELECT u.*
 FROM usage AS u
-JOIN newest AS n ON n.cluster = u.cluster AND n.node = u.node AND n.last[1] = u.run AND n.last[2] = u.seq
+JOIN newest AS n  -- scope and subject follow from the rest; named, what a question says of them holds here too
+    ON n.cluster = u.cluster AND n.node = u.node AND n.scope = u.scope AND n.subject = u.subject AND n.last[1] = u.run AND n.last[2] = u.seq
 LEFT JOIN gone AS g
     ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
 WHERE g.last IS NULL OR g.last < (u.run, u.seq);

@@ -40,7 +40,8 @@ SELECT cluster, node, store_root, subject, bytes FROM usage_at($at)
 WHERE scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 """
 _FINDINGS: Final = """
-SELECT cluster, node, store_root, code, message, advice, opened_after, opened_before FROM findings_at($at) WHERE subject = $id ORDER BY code
+SELECT cluster, node, store_root, code, message, advice, opened_after, opened_before FROM findings_at($at)
+WHERE subject = $id AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) ORDER BY code
 """
 _CONTENT: Final = {"overlay": "diff", "overlay2": "diff"}
 Key = tuple[object, ...]

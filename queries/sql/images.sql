@@ -39,7 +39,9 @@ sizes AS (
         CASE WHEN count(u.bytes) = count(*) THEN sum(u.bytes)::BIGINT END AS bytes
     FROM chain AS c
     JOIN sharing AS s USING (cluster, node, store_root, layer)
-    LEFT JOIN (SELECT * FROM usage_at($at) WHERE scope = 'layer') AS u
+    LEFT JOIN (
+        SELECT * FROM usage_at($at) WHERE scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    ) AS u
         ON u.cluster = c.cluster AND u.node = c.node AND u.store_root = c.store_root AND u.subject = c.layer
     GROUP BY ALL
 ),
