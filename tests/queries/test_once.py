@@ -18,6 +18,7 @@ from queries import engine as engines
 from queries import snapshot
 from queries.engine import open_lake
 from queries.snapshot import read_lake
+from queries.subjects import only_place
 from tests.faults.rows import DAY
 from tests.queries.lakes import Run, write_lake
 
@@ -138,3 +139,19 @@ def test_carried_rows_are_doubtful_beside_days_they_may_be_of() -> None:
     carried = found("carried", day=CARRIED_DAY, observed=instants)
     assert snapshot._doubtful([carried, found("late"), found("new", day=date(2026, 11, 24))]) == {"carried", "late"}
     assert snapshot._doubtful([carried, found("new", day=date(2026, 11, 24))]) == set()
+
+
+# --- which node to read -------------------------------------------------------------------------------------------
+
+
+def test_the_only_node_that_names_an_id_is_read(tmp_path: Path) -> None:
+    """An id of one node narrows a question to it; one of several, or of none, leaves it as it was asked."""
+    made = [Run(node=node, cluster="c") for node in ("n1", "n2")]
+    for run in made:
+        run.link("layer_record", "created", "shared", (1, 2), layer_id="shared")
+    made[0].link("image_layer", "created", "image", (2, 3), target="alone")
+    with open_lake(write_lake(tmp_path / "lake", made)) as engine:
+        assert only_place(engine, "alone", None, None) == {"cluster": "c", "node": "n1"}
+        assert only_place(engine, "shared", None, None) == {"cluster": None, "node": None}
+        assert only_place(engine, "shared", None, "n2") == {"cluster": "c", "node": "n2"}
+        assert only_place(engine, "nowhere", None, "n2") == {"cluster": None, "node": "n2"}
