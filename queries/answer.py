@@ -60,9 +60,14 @@ class Answer:
         return [*self.notes, *self.completeness.lines()]
 
 
-def ask(engine: Engine, question: Question, values: Mapping[str, object], now: int) -> Answer:
-    """Ask a question of the catalog; ``values`` as ``Question.values`` gives them. Raises ``QueryError``, ``LakeError``."""
-    rows = engine.query(question.sql, question.bound(values))
+def ask(
+    engine: Engine, question: Question, values: Mapping[str, object], now: int, *, narrowed: Mapping[str, object] | None = None
+) -> Answer:
+    """Ask a question of the catalog; ``values`` as ``Question.values`` gives them. Raises ``QueryError``, ``LakeError``.
+
+    ``narrowed`` are values that give the same rows sooner; what is said of the record is about ``values``.
+    """
+    rows = engine.query(question.sql, question.bound({**values, **(narrowed or {})}))
     scope = Scope(_one(values.get("cluster")), _one(values.get("node")), _text(values.get("store")))
     said = completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
     nested = frozenset(rows.column_names) & JSON_COLUMNS

@@ -27,7 +27,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from linktrail.errors import LakeError, LinktrailError, QueryError, QueryLimitError, QueryRefusedError
-from queries.engine import SETTINGS, Setup, literal, setup
+from queries.engine import SETTINGS, Setup, literal, needed_tables, setup
 from queries.snapshot import LakeFiles
 from queries.views import REPEATED, definitions, wanted
 
@@ -83,6 +83,8 @@ def run_sql(lake: LakeFiles, sql: str, limits: Limits | None = None, *, guards: 
 
 def _request(lake: LakeFiles, sql: str, limits: Limits, guards: Sequence[str]) -> dict[str, Any]:
     threads = min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    needed = wanted(sql, definitions())
+    names = needed_tables(lake, sql, needed)
     return {
         "parent": os.getpid(),
         "guards": list(guards),
@@ -91,11 +93,11 @@ def _request(lake: LakeFiles, sql: str, limits: Limits, guards: Sequence[str]) -
         "libraries": _libraries(),
         "path": [entry for entry in sys.path if entry],
         "settings": {**SETTINGS, "threads": str(threads), "memory_limit": f"{int(limits.memory * _DUCKDB_SHARE)}B"},
-        "setup": _statements(setup(lake)),
-        "copy": _statements(setup(lake, copy=True)),
+        "setup": _statements(setup(lake, names)),
+        "copy": _statements(setup(lake, names, copy=True)),
         "repeated": REPEATED,
-        "views": [definition.sql for definition in wanted(sql, definitions())],
-        "allowed": f"[{', '.join(literal(file) for table in lake.tables.values() for group in table.stored for file in group)}]",
+        "views": [definition.sql for definition in needed],
+        "allowed": f"[{', '.join(literal(file) for table in lake.tables.values() for file in table.stored)}]",
         "sql": sql,
         "memory": limits.memory,
         "cpu_seconds": int(limits.seconds * threads) + 10,
@@ -103,7 +105,7 @@ def _request(lake: LakeFiles, sql: str, limits: Limits, guards: Sequence[str]) -
 
 
 def _statements(of_lake: Setup) -> dict[str, list[str]]:
-    return {"stored": of_lake.stored, "plain": of_lake.plain, "once": of_lake.once}
+    return {"first": of_lake.first, "stored": of_lake.stored, "plain": of_lake.plain, "once": of_lake.once}
 
 
 def _libraries() -> list[str]:

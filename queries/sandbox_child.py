@@ -210,7 +210,7 @@ def run(request: dict[str, Any], guards: list[str], own_size: int) -> Any:  # no
     allowed = "[]" if copying else request["allowed"]
     lock = (f"SET allowed_paths = {allowed}", "SET enable_external_access = false", "SET lock_configuration = true")
     with _explained(duckdb, "lake"):
-        for statement in of_lake["stored"]:
+        for statement in (*of_lake["first"], *of_lake["stored"]):
             connection.execute(statement)
         repeated = connection.execute(request["repeated"]).fetchall()
         for statement in (*of_lake["once" if repeated else "plain"], *request["views"], *lock):

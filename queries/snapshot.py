@@ -4,7 +4,10 @@ Coverage is opened first: the processor commits it last, so what is opened after
 
 A live lake has many small files, and opening one costs more than the rows in it are worth to skip. So the smallest are marked
 to be read into memory once (``recent``, up to ``MEMORY_ROWS`` rows of a table), and the others to be read where a query needs them
-(``stored``), grouped by the columns they have: a file from before a column was added lacks it.
+(``stored``). Of a closed day that upkeep has put in order only tiny files are marked: they are few, and sorted for leaving rows out.
+
+A row may be stored twice (Kafka delivers at least once) where several files may hold it, or where nobody has looked through the one that
+does; such files are ``doubtful``. Names, days and statistics tell, so that a lake in order is opened without reading any of its rows.
 
 A lake in an object store is read through local copies of its files (``queries.lake_cache``).
 
@@ -15,18 +18,20 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from linktrail.errors import LakeError, LakeMissingError, LakeNewerError
 from linktrail.schema import SCHEMA_VERSION
 from linktrail.text import encode
+from processor.files import CARRIED_DAY, ONCE
 from processor.location import address, is_remote, storage_options
 from processor.object_store import ObjectStore
 from queries.lake_cache import local_copies
@@ -38,22 +43,27 @@ SCHEMA_VERSION_KEY: Final = "linktrail.schema_version"
 OPENING_ORDER: Final = ("coverage", "links", "findings", "usage")
 MEMORY_ROWS: Final = 200_000
 _SMALL_ROWS: Final = 20_000
+_TINY_ROWS: Final = 2_000
 _BYTES_A_ROW: Final = 30  # where a log states no number of rows
 _NOT_FOR_LIBRARIES: Final = re.compile(r"[\[\]|^\\*?\x00-\x1f\x7f]|%[0-9a-fA-F]{2}")
 
 
 @dataclass(frozen=True, slots=True)
 class TableFiles:
-    """The data files of one table at one version, absolute: ``recent`` for memory, ``stored`` in groups of equal columns."""
+    """The data files of one table at one version, absolute: ``recent`` for memory, ``stored`` for when they are needed.
+
+    ``doubtful`` are those that may hold a row twice, or one that another file holds.
+    """
 
     name: str
     recent: tuple[str, ...] = ()
-    stored: tuple[tuple[str, ...], ...] = ()
+    stored: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
 
     @property
     def files(self) -> list[str]:
         """All of them."""
-        return [*self.recent, *(file for group in self.stored for file in group)]
+        return [*self.recent, *self.stored]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +121,7 @@ def _table_files(lake: Path, name: str, memory_rows: int) -> TableFiles:
     try:
         table = DeltaTable(address(lake / name), storage_options=storage_options(lake))
         version = table.metadata().configuration.get(SCHEMA_VERSION_KEY, "1")
-        files = _sized_files(lake, name, table)
+        files = _found_files(lake, name, table)
     except (DeltaError, OSError, ValueError) as error:
         raise LakeError(path=lake, what=f"table {name} cannot be opened ({' '.join(str(error).split())})") from error
     if not version.isdecimal():
@@ -119,42 +129,83 @@ def _table_files(lake: Path, name: str, memory_rows: int) -> TableFiles:
     if int(version) > SCHEMA_VERSION:
         raise LakeNewerError(path=lake, found=version, known=SCHEMA_VERSION)
     recent, stored = _divide(files, memory_rows)
-    try:
-        return TableFiles(name, tuple(sorted(recent)), _by_columns(stored))
-    except (pa.ArrowException, OSError) as error:
-        raise LakeError(path=lake, what=f"a file of table {name} cannot be read ({' '.join(str(error).split())})") from error
+    return TableFiles(name, tuple(sorted(recent)), tuple(sorted(stored)), frozenset(_doubtful(files)))
 
 
-def _sized_files(lake: Path, name: str, table: DeltaTable) -> list[tuple[int, str]]:
-    """Return (rows, path) of each data file. The log has paths percent-encoded, relative to the table."""
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the log says of one data file; ``None`` where it does not. ``rows`` may be estimated."""
+
+    path: str
+    rows: int
+    once: bool
+    day: date | None
+    nodes: tuple[str, str] | None
+    observed: tuple[datetime, datetime] | None
+
+
+def _found_files(lake: Path, name: str, table: DeltaTable) -> list[_Found]:
+    """Return the data files of a table. The log has paths percent-encoded, relative to the table."""
     actions = pa.table(table.get_add_actions(flatten=True))
     if not actions.num_rows:
         return []
-    paths, sizes, rows = (actions.column(column).to_pylist() for column in ("path", "size_bytes", "num_records"))
-    paths = [unquote(path) for path in paths]
+    paths = [unquote(path) for path in actions.column("path").to_pylist()]
+    sizes, rows = (actions.column(column).to_pylist() for column in ("size_bytes", "num_records"))
     copies = (
         local_copies(lake, name, list(zip(paths, sizes, strict=True))) if is_remote(lake) else [str(lake / name / path) for path in paths]
     )
+    days, nodes, observed = _said(actions, "partition.day"), _bounds(actions, "node"), _bounds(actions, "observed_at")
     counts = (size // _BYTES_A_ROW if count is None else count for size, count in zip(sizes, rows, strict=True))
-    return list(zip(counts, copies, strict=True))
+    once = (f"/{ONCE}-" in path for path in paths)
+    return [_Found(*values) for values in zip(copies, counts, once, days, nodes, observed, strict=True)]
 
 
-def _divide(files: list[tuple[int, str]], memory_rows: int) -> tuple[list[str], list[str]]:
+def _said(actions: pa.Table, name: str) -> list[Any]:
+    values: list[Any] = actions.column(name).to_pylist() if name in actions.column_names else [None] * actions.num_rows
+    return values
+
+
+def _bounds(actions: pa.Table, name: str) -> list[Any]:
+    both = zip(_said(actions, f"min.{name}"), _said(actions, f"max.{name}"), strict=True)
+    return [None if least is None or most is None else (least, most) for least, most in both]
+
+
+def _divide(files: Sequence[_Found], memory_rows: int) -> tuple[list[str], list[str]]:
     """Return the smallest files, as many as fit into memory, and the others."""
     recent: list[str] = []
     stored: list[str] = []
     left = memory_rows
-    for rows, file in sorted(files):
-        if rows <= min(_SMALL_ROWS, left):
-            recent.append(file)
-            left -= rows
+    for file in sorted(files, key=lambda file: (file.rows, file.path)):
+        if file.rows <= min(_TINY_ROWS if file.once else _SMALL_ROWS, left):
+            recent.append(file.path)
+            left -= file.rows
         else:
-            stored.append(file)
+            stored.append(file.path)
     return recent, stored
 
 
-def _by_columns(files: list[str]) -> tuple[tuple[str, ...], ...]:
-    groups: dict[frozenset[str], list[str]] = defaultdict(list)
-    for file in sorted(files):
-        groups[frozenset(pq.read_schema(file).names)].append(file)
-    return tuple(tuple(group) for group in groups.values())
+# --- rows that may be stored twice --------------------------------------------------------------------------------
+
+
+def _doubtful(files: Sequence[_Found]) -> set[str]:
+    """Return the files that may hold a row twice, or one that another file holds. The same row always has the same day and node."""
+    days: dict[date | None, list[_Found]] = defaultdict(list)
+    for file in files:
+        days[file.day].append(file)
+    doubtful = {file.path for day, found in days.items() if day is None or not _is_once(found) for file in found}
+    for carried in days.get(CARRIED_DAY, []):
+        met = [file.path for file in files if file.day != CARRIED_DAY and _may_have_day(carried, file.day)]
+        doubtful.update(met, [carried.path] if met else [])
+    return doubtful
+
+
+def _is_once(files: Sequence[_Found]) -> bool:
+    """Tell whether no row is twice in ``files`` of one day: each was looked through, and no two may be of the same node."""
+    if not all(file.once for file in files):
+        return False
+    nodes = sorted(file.nodes or ("", chr(0x10FFFF)) for file in files)
+    return all(before[1] < after[0] for before, after in pairwise(nodes))
+
+
+def _may_have_day(carried: _Found, day: date | None) -> bool:
+    return day is None or carried.observed is None or carried.observed[0].date() <= day <= carried.observed[1].date()

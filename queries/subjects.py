@@ -63,6 +63,17 @@ WHERE link_kind IN ('layer_directory', 'owner_directory', 'temporary_directory',
   AND (file_path = $path OR starts_with($path, file_path || '/'))
 GROUP BY file_path ORDER BY length(file_path) DESC LIMIT 1
 """
+_PLACES: Final = """
+SELECT DISTINCT cluster, node
+FROM (
+    SELECT cluster, node FROM links WHERE subject = $id
+    UNION ALL SELECT cluster, node FROM links WHERE layer_id = $id
+    UNION ALL SELECT cluster, node FROM links WHERE target = $id
+    UNION ALL SELECT cluster, node FROM links WHERE previous_target = $id
+)
+WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+LIMIT 2
+"""
 _WRITTEN: Final = "SELECT 1 AS found FROM links WHERE file_path = $path OR starts_with(file_path, $path || '/') LIMIT 1"
 
 
@@ -132,3 +143,9 @@ def _only(name: str, found: list[str]) -> Subject:
         more = [f"and {len(found) - len(shown)} more"] if len(found) > len(shown) else []
         raise AmbiguousSubjectError(name=name, count=len(found), candidates=", ".join([*shown, *more]))
     return Subject(found[0])
+
+
+def only_place(engine: Engine, identifier: str, cluster: str | None, node: str | None) -> dict[str, str | None]:
+    """Return the ``cluster`` and ``node`` to read for what links say of ``identifier``: the only ones that name it, else those given."""
+    places = engine.rows(_PLACES, {"id": identifier, "cluster": cluster, "node": node})
+    return {"cluster": places[0]["cluster"], "node": places[0]["node"]} if len(places) == 1 else {"cluster": cluster, "node": node}

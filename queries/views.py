@@ -1,9 +1,9 @@
 """The views and table macros that people query: the four base views, and those of views.sql with what its comments say of them.
 
 A base view hides rows that are stored twice: the same (node, run, seq) is the same row. Looking for them in every query would cost
-a sort of the whole table, so they are looked for once: within a day the rows of a run are numbered without holes, so their count, sum
-and sum of squares tell in one cheap pass where a closer look is needed (or that rows have aged out), and only those days are compared
-row by row.
+a sort of the whole table, so they are looked for once, and only in days that upkeep has not put in order yet (``queries.snapshot``):
+within a day the rows of a run are numbered without holes, so their count, sum and sum of squares tell in one cheap pass where a closer
+look is needed (or that rows have aged out), and only those days are compared row by row.
 
 In views.sql a statement ends with a semicolon at the end of a line; the comment directly above a statement is its documentation
 (first line: name and parameters, then what a row is). Statements without such a comment are helpers.
@@ -22,6 +22,7 @@ from linktrail.schema import TABLES, Table
 
 REPEATED: Final = "SELECT * FROM lake.repeated LIMIT 1"
 _DEFINED: Final = re.compile(r"CREATE (?:VIEW|MACRO) ([\w.]+)")
+LOOKING_AROUND: Final = "SHOW ALL TABLES"
 _LOOKING_AROUND: Final = re.compile(r"\b(show|describe|duckdb_\w+|information_schema|pg_catalog|query|query_table)\b", re.IGNORECASE)
 
 
@@ -48,10 +49,11 @@ class Definition:
 # --- the base views ---------------------------------------------------------------------------------------------
 
 
-def repeated_statements() -> list[str]:
-    """Return the statements that list the rows that are stored more than once in ``lake.repeated``."""
-    parts = [f"SELECT node, run, day, seq FROM lake.{name} WHERE seq IS NOT NULL" for name in TABLES]  # noqa: S608 - own names
-    numbered = " UNION ALL ".join(parts)
+def repeated_statements(numbered: str) -> list[str]:
+    """Return the statements that list the rows that are stored more than once in ``lake.repeated``.
+
+    ``numbered`` is a query for node, run, day and seq of the rows, of all tables, of every day that is looked through.
+    """
     squares = "({0}::HUGEINT * ({0} + 1) * (2 * {0} + 1) // 6)"  # the sum of the squares of 0..n
     suspect = " OR ".join(
         (
@@ -60,17 +62,19 @@ def repeated_statements() -> list[str]:
             f"sum(seq::HUGEINT * seq) <> {squares.format('max(seq)')} - {squares.format('(min(seq) - 1)')}",
         )
     )
-    doubtful = f"SELECT node, run, day FROM ({numbered}) GROUP BY ALL HAVING {suspect}"  # noqa: S608 - own names
-    compared = f"FROM ({numbered}) SEMI JOIN lake.suspect_days USING (node, run, day)"
+    doubtful = f"SELECT node, run, day FROM lake.numbered GROUP BY ALL HAVING {suspect}"  # noqa: S608 - own names
+    compared = "FROM lake.numbered SEMI JOIN lake.suspect_days USING (node, run, day)"
     return [
+        f"CREATE VIEW lake.numbered AS {numbered}",
         f"CREATE TABLE lake.suspect_days AS {doubtful}",
         f"CREATE TABLE lake.repeated AS SELECT node, run, seq {compared} GROUP BY ALL HAVING count(*) > 1",
+        "DROP VIEW lake.numbered",
     ]
 
 
-def base_views(*, once: bool) -> list[str]:
-    """Return the statements that make the base views; ``once`` where rows are stored more than once."""
-    return [_once(table) if once else f"CREATE VIEW {table.name} AS FROM lake.{table.name}" for table in TABLES.values()]
+def base_views(names: Sequence[str] = tuple(TABLES), *, once: bool) -> list[str]:
+    """Return the statements that make the base views ``names``; ``once`` where rows are stored more than once."""
+    return [_once(TABLES[name]) if once else f"CREATE VIEW {name} AS FROM lake.{name}" for name in names]
 
 
 def _once(table: Table) -> str:
@@ -105,6 +109,14 @@ def wanted(sql: str, known: Sequence[Definition]) -> list[Definition]:
         if definition.named_in(sql) or any(definition.named_in(user.sql) for user in needed):
             needed.append(definition)
     return needed[::-1]
+
+
+def tables_of(sql: str, needed: Sequence[Definition]) -> list[str]:
+    """Return the recorded tables that ``sql`` and the views and macros ``needed`` for it may use; all where it may ask what there is."""
+    if _LOOKING_AROUND.search(sql):
+        return list(TABLES)
+    text = "\n".join([sql, *(definition.sql for definition in needed)])
+    return [name for name in TABLES if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
 
 
 @cache

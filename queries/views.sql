@@ -31,16 +31,16 @@ FROM links AS l
 LEFT JOIN lake.run_bounds AS b ON b.cluster = l.cluster AND b.node = l.node AND b.run = l.run AND b.store_root = l.store_root
 WHERE l.occurred_before > t::TIMESTAMPTZ AND coalesce(l.occurred_after, b.earliest) < t::TIMESTAMPTZ;
 
--- links_at(t): a link as it stood at instant t, with the columns of links for the change that made it so, and
--- certainty. A store that was recorded anew from the beginning (a second baseline) counts from that baseline on.
-CREATE MACRO links_at(t) AS TABLE
+-- Of the links of some kinds (a list; null: of all), because only what stands in here is left out before the newest of each is looked for.
+
+CREATE MACRO lake.links_of(t, kinds) AS TABLE
 WITH
 newest AS (
     SELECT cluster, node, max((run, seq)) AS last
-    FROM lake.settled_links(t)
+    FROM lake.settled_links(t) WHERE kinds IS NULL OR list_contains(kinds, link_kind)
     GROUP BY cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw
 ),
-moving AS MATERIALIZED (FROM lake.moving_links(t)),
+moving AS MATERIALIZED (FROM lake.moving_links(t) WHERE kinds IS NULL OR list_contains(kinds, link_kind)),
 doubted AS (SELECT DISTINCT cluster, node, store_root, link_kind, subject, subject_raw, file_path, file_path_raw FROM moving)
 SELECT k.*, CASE WHEN d.node IS NULL THEN 'certain' ELSE 'possible' END AS certainty
 FROM lake.settled_links(t) AS k
@@ -49,16 +49,20 @@ LEFT JOIN doubted AS d
     ON d.cluster = k.cluster AND d.node = k.node AND d.store_root IS NOT DISTINCT FROM k.store_root AND d.link_kind = k.link_kind
     AND d.subject = k.subject AND d.subject_raw IS NOT DISTINCT FROM k.subject_raw
     AND d.file_path IS NOT DISTINCT FROM k.file_path AND d.file_path_raw IS NOT DISTINCT FROM k.file_path_raw
-WHERE k.action <> 'removed'
+WHERE k.action <> 'removed' AND (kinds IS NULL OR list_contains(kinds, k.link_kind))
 UNION ALL BY NAME
 SELECT *, 'possible' AS certainty FROM moving WHERE action <> 'removed';
+
+-- links_at(t): a link as it stood at instant t, with the columns of links for the change that made it so, and
+-- certainty. A store that was recorded anew from the beginning (a second baseline) counts from that baseline on.
+CREATE MACRO links_at(t) AS TABLE FROM lake.links_of(t, NULL);
 
 -- findings_at(t): a finding that was open at instant t, as it last stood, with the interval in which it was opened
 -- (opened_after, opened_before) and certainty.
 CREATE MACRO findings_at(t) AS TABLE
 WITH
 known AS (
-    SELECT f AS finding, f.cluster, f.node, f.finding_id, f.run, f.seq, f.action, f.occurred_after, f.occurred_before,
+    SELECT f AS finding, f.cluster, f.node, f.finding_id, f.subject, f.run, f.seq, f.action, f.occurred_after, f.occurred_before,
         f.occurred_before <= t::TIMESTAMPTZ AS settled
     FROM findings AS f
     LEFT JOIN lake.run_bounds AS b
@@ -67,19 +71,22 @@ known AS (
     WHERE (f.occurred_before <= t::TIMESTAMPTZ OR coalesce(f.occurred_after, b.earliest) < t::TIMESTAMPTZ)
       AND (r.began IS NULL OR f.observed_at >= r.began)
 ),
-grouped AS (
-    SELECT
+grouped AS (  -- an id is of one subject; named, what a question says of it holds before rows are gathered
+    SELECT cluster AS of_cluster, node AS of_node, subject AS of_subject,
         arg_max(finding, (run, seq)) FILTER (settled) AS stands,
         arg_max(finding, (run, seq)) FILTER (NOT settled AND action <> 'closed') AS perhaps,
         coalesce(bool_or(NOT settled AND action = 'closed'), false) AS perhaps_closed,
         arg_max({'after': occurred_after, 'before': occurred_before}, (run, seq)) FILTER (action = 'opened') AS opened
-    FROM known GROUP BY cluster, node, finding_id
+    FROM known GROUP BY cluster, node, finding_id, subject
 )
-SELECT unnest(CASE WHEN stands.action <> 'closed' THEN stands ELSE perhaps END),
-    opened.after AS opened_after, opened.before AS opened_before,
-    CASE WHEN stands.action <> 'closed' AND NOT perhaps_closed THEN 'certain' ELSE 'possible' END AS certainty
-FROM grouped
-WHERE stands.action <> 'closed' OR perhaps IS NOT NULL;
+SELECT * EXCLUDE (of_cluster, of_node, of_subject) REPLACE (of_cluster AS cluster, of_node AS node, of_subject AS subject)
+FROM (
+    SELECT of_cluster, of_node, of_subject, unnest(CASE WHEN stands.action <> 'closed' THEN stands ELSE perhaps END),
+        opened.after AS opened_after, opened.before AS opened_before,
+        CASE WHEN stands.action <> 'closed' AND NOT perhaps_closed THEN 'certain' ELSE 'possible' END AS certainty
+    FROM grouped
+    WHERE stands.action <> 'closed' OR perhaps IS NOT NULL
+);
 
 -- leaks: a leak that is open at the end of the record.
 CREATE VIEW leaks AS
@@ -89,7 +96,7 @@ SELECT * FROM findings_at('infinity') WHERE family = 'leaks';
 CREATE MACRO usage_at(t) AS TABLE
 WITH
 newest AS (
-    SELECT cluster, node, max((run, seq)) AS last
+    SELECT cluster, node, scope, subject, max((run, seq)) AS last
     FROM usage WHERE occurred_before <= t::TIMESTAMPTZ GROUP BY cluster, node, store_root, scope, subject
 ),
 gone AS (
@@ -105,7 +112,8 @@ gone AS (
 )
 SELECT u.*
 FROM usage AS u
-JOIN newest AS n ON n.cluster = u.cluster AND n.node = u.node AND n.last[1] = u.run AND n.last[2] = u.seq
+JOIN newest AS n  -- scope and subject follow from the rest; named, what a question says of them holds here too
+    ON n.cluster = u.cluster AND n.node = u.node AND n.scope = u.scope AND n.subject = u.subject AND n.last[1] = u.run AND n.last[2] = u.seq
 LEFT JOIN gone AS g
     ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
 WHERE g.last IS NULL OR g.last < (u.run, u.seq);
@@ -127,8 +135,7 @@ CREATE MACRO layers_at(t) AS TABLE
 WITH
 now_links AS MATERIALIZED (
     SELECT cluster, node, store_kind, store_root, link_kind, subject, target, layer_id, link_state, file_path, occurred_before, certainty
-    FROM links_at(t)
-    WHERE link_kind IN ('layer_record', 'layer_directory', 'parent_pointer', 'image_layer', 'container_layer', 'lease', 'layer_name')
+    FROM lake.links_of(t, ['layer_record', 'layer_directory', 'parent_pointer', 'image_layer', 'container_layer', 'lease', 'layer_name'])
 ),
 sides AS (
     SELECT *, coalesce(layer_id, subject) AS layer FROM now_links WHERE link_kind IN ('layer_record', 'layer_directory', 'parent_pointer')

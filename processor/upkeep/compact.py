@@ -5,7 +5,7 @@ rows. Of an open day only files of like size are merged, when there are more tha
 a few times at most, however large the day grows. Merged files are bounded in rows and bytes, and so is the memory that merging takes.
 
 Which rows. The same (cluster, node, run, seq) is the same row: Kafka delivers at least once. Rows without ``seq`` are the processor's own,
-which its commit protocol stores once.
+which its commit protocol stores once. Merged files say in their name that rows were looked through (``processor.files``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from linktrail.clock import NANOSECONDS
 from linktrail.schema import DATE, INTEGER
-from processor.files import CARRIED_DAY
+from processor.files import CARRIED_DAY, ONCE
 from processor.lake_table import LakeTable
 from processor.table_files import LiveFile
 
@@ -40,7 +40,7 @@ def compact(table: LakeTable, now: int, *, most: int = MOST_SMALL) -> tuple[int,
     """
     gone = come = 0
     for group in groups(table.live_files(), now, most=most):
-        come += table.rewrite(group, [merged(table, group)], data_change=False)
+        come += table.rewrite(group, [merged(table, group)], data_change=False, stem=ONCE)
         gone += len(group)
     return gone, come
 

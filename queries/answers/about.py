@@ -12,7 +12,7 @@ from queries.answer import Answer, ask, engine_of
 from queries.answers.eyes import brief, present
 from queries.catalog import Question, question_named
 from queries.engine import Engine
-from queries.subjects import find_object
+from queries.subjects import find_object, only_place
 
 
 def asked(lake: Path | Engine, question: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
@@ -35,9 +35,14 @@ def asked_about(lake: Path | Engine, question: str, subject: str, values: Mappin
         meant = find_object(engine, subject)
         if meant.id is None:
             raise UnknownSubjectError(name=subject)
-        answer = ask(engine, known, _filled(known, {**values, "id": meant.id}, now), now)
+        narrowed = only_place(engine, meant.id, _name(values.get("cluster")), _name(values.get("node")))
+        answer = ask(engine, known, _filled(known, {**values, "id": meant.id}, now), now, narrowed=narrowed)
     notes = () if meant.id == subject else (f"{subject} is {meant.id}.",)
     return replace(_for_eyes(answer), notes=notes)
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _filled(question: Question, values: Mapping[str, object], now: int) -> dict[str, object]:

@@ -7,7 +7,7 @@ The verdict is about the record, and says so: a person looks at mounts on the no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,26 +22,32 @@ from linktrail.errors import UnknownSubjectError
 from linktrail.output import Sheet
 from linktrail.schema import INTEGER, TEXT
 from queries.answer import Answer, engine_of
+from queries.answers.about import asked_about
 from queries.answers.eyes import brief, present, sentences
-from queries.answers.why import held
 from queries.completeness import Scope, Window, completeness, to_datetime
 from queries.engine import Engine
 from queries.past import PastStore, stores_at
-from queries.subjects import find_object
+from queries.subjects import find_object, only_place
 
 _YOUNG_SECONDS: Final = 600
 _NAMES: Final = ("verdict", "reason", "detail", "frees_bytes", "cluster", "node", "store_root")
 _FREED: Final = """
-SELECT cluster, node, store_root, bytes - coalesce(shared_bytes, 0) AS bytes FROM usage_at($at) WHERE subject = $id AND scope = 'layer'
+SELECT cluster, node, store_root, bytes - coalesce(shared_bytes, 0) AS bytes FROM usage_at($at)
+WHERE subject = $id AND scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 """
-_FINDINGS: Final = "SELECT cluster, node, store_root, code, message, advice FROM findings_at($at) WHERE subject = $id ORDER BY code"
+_FINDINGS: Final = """
+SELECT cluster, node, store_root, code, message, advice FROM findings_at($at)
+WHERE subject = $id AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) ORDER BY code
+"""
 _CHANGED: Final = """
 SELECT cluster, node, store_root, max(occurred_before) AS last
-FROM links WHERE (subject = $id OR layer_id = $id) AND occurred_before <= $at AND origin <> 'baseline' GROUP BY ALL
+FROM (FROM links WHERE subject = $id UNION ALL FROM links WHERE layer_id = $id)
+WHERE occurred_before <= $at AND origin <> 'baseline' GROUP BY ALL
 """
 _REMOVED: Final = """
 SELECT cluster, node, store_root, max(occurred_before) AS last
-FROM links WHERE (subject = $id OR layer_id = $id) AND occurred_before <= $at AND action = 'removed' GROUP BY ALL
+FROM (FROM links WHERE subject = $id UNION ALL FROM links WHERE layer_id = $id)
+WHERE occurred_before <= $at AND action = 'removed' GROUP BY ALL
 """
 Place = tuple[str, str, str]
 
@@ -67,10 +73,13 @@ def can_delete(
         meant = find_object(engine, subject)
         if meant.id is None:
             raise UnknownSubjectError(name=subject)
-        look = _Look(engine, meant.id, at)
-        holders = _by_place(held(engine, meant.id, at=at, cluster=cluster, node=node, clock=clock).rows.to_pylist())
+        where = only_place(engine, meant.id, cluster, node)
+        look = _Look(engine, meant.id, at, where)
+        holders = _by_place(
+            asked_about(engine, "why", meant.id, {"at": at, "cluster": cluster, "node": node}, clock=clock).rows.to_pylist()
+        )
         rows: list[dict[str, Any]] = []
-        for store in stores_at(engine, at, cluster=cluster, node=node):
+        for store in stores_at(engine, at, **where):
             place = (store.cluster, store.node, store.root)
             reasons = sorted(look.reasons(store, holders.get(place, [])), key=lambda reason: ("no", "wait", "yes").index(reason.verdict))
             for reason in reasons:
@@ -93,12 +102,12 @@ def can_delete(
 
 
 class _Look:
-    """What the record says about one id at an instant, in all stores."""
+    """What the record says about one id at an instant, in all stores, or those of the cluster and node of ``where``."""
 
-    def __init__(self, engine: Engine, identifier: str, at: int) -> None:
+    def __init__(self, engine: Engine, identifier: str, at: int, where: Mapping[str, str | None]) -> None:
         self.id = identifier
         self.at = at
-        values = {"id": identifier, "at": to_datetime(at)}
+        values = {"id": identifier, "at": to_datetime(at), **where}
         self.freed = {_place(row): row["bytes"] for row in engine.rows(_FREED, values)}
         self.findings = _by_place(engine.rows(_FINDINGS, values))
         self.changed = {_place(row): row["last"] for row in engine.rows(_CHANGED, values)}

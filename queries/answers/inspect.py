@@ -27,16 +27,21 @@ from queries.answers.eyes import brief, present, sentences
 from queries.completeness import Scope, Window, completeness, to_datetime
 from queries.engine import Engine
 from queries.past import PastStore, stores_at
-from queries.subjects import find_subject
+from queries.subjects import find_subject, only_place
 
 _COLUMNS: Final = ("field", "value", "since_after", "since_before", "file_path", "cluster", "node", "store_root")
 _CHAIN_LIMIT: Final = 500
 _SINCE: Final = """
 SELECT cluster, node, store_root, link_kind, subject, file_path, occurred_after, occurred_before FROM links_at($at)
+WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 """
-_SIZES: Final = "SELECT cluster, node, store_root, subject, bytes FROM usage_at($at) WHERE scope = 'layer'"
+_SIZES: Final = """
+SELECT cluster, node, store_root, subject, bytes FROM usage_at($at)
+WHERE scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+"""
 _FINDINGS: Final = """
-SELECT cluster, node, store_root, code, message, advice, opened_after, opened_before FROM findings_at($at) WHERE subject = $id ORDER BY code
+SELECT cluster, node, store_root, code, message, advice, opened_after, opened_before FROM findings_at($at)
+WHERE subject = $id AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) ORDER BY code
 """
 _CONTENT: Final = {"overlay": "diff", "overlay2": "diff"}
 Key = tuple[object, ...]
@@ -61,14 +66,15 @@ def inspect(
         meant = find_subject(engine, subject)
         if meant.id is None:
             raise UnknownSubjectError(name=subject)
-        values = {"at": to_datetime(at), "id": meant.id}
+        place_of = only_place(engine, meant.id, cluster, node)
+        values = {"at": to_datetime(at), "id": meant.id, **place_of}
         since: dict[Key, tuple[object, object]] = {}
         for row in engine.rows(_SINCE, values):
             since[tuple(list(row.values())[:6])] = (row["occurred_after"], row["occurred_before"])
         sizes = {tuple(list(row.values())[:4]): row["bytes"] for row in engine.rows(_SIZES, values)}
         findings = engine.rows(_FINDINGS, values)
         rows: list[dict[str, object]] = []
-        for store in stores_at(engine, at, cluster=cluster, node=node):
+        for store in stores_at(engine, at, **place_of):
             place = (store.cluster, store.node, store.root)
             facts = list(_Inspection(store, {key[3]: size for key, size in sizes.items() if key[:3] == place}).facts(meant.id))
             open_ones = [row for row in findings if (row["cluster"], row["node"], row["store_root"]) == place]

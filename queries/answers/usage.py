@@ -23,10 +23,10 @@ from queries.engine import Engine
 _TOTALS: Final = """
 SELECT node, store_root, coalesce(role, scope) AS role, count(*) AS layers, sum(bytes)::BIGINT AS bytes,
     sum(recorded_bytes)::BIGINT AS recorded_bytes, sum(inodes)::BIGINT AS inodes
-FROM ({0}) WHERE scope = 'layer' GROUP BY ALL ORDER BY node, store_root, bytes DESC NULLS LAST, role
+FROM sampled WHERE scope = 'layer' GROUP BY ALL ORDER BY node, store_root, bytes DESC NULLS LAST, role
 """
 _FILESYSTEMS: Final = """
-WITH sizes AS MATERIALIZED ({0}),
+WITH sizes AS (FROM sampled),
 disks AS (
     SELECT cluster, node, subject AS filesystem, arg_max(bytes, sampled_before) AS used FROM sizes WHERE scope = 'filesystem' GROUP BY ALL
 ),
@@ -86,7 +86,8 @@ def usage_at(
     values = {"at": now if at is None else at, "cluster": cluster, "node": node, "store": store}
     with engine_of(lake) as engine:
         answer = ask(engine, question, values, now)
-        totals, filesystems = (engine.query(sql.format(question.sql), question.bound(values)) for sql in (_TOTALS, _FILESYSTEMS))
+        sampled = {"sampled": answer.rows}
+        totals, filesystems = (engine.query(sql, question.bound(values), beside=sampled) for sql in (_TOTALS, _FILESYSTEMS))
     rows = answer.rows.to_pylist()
     where = places(rows)
     names = ("scope", "subject", "role", "owner", "bytes", "recorded_bytes", "capacity_bytes", "available_bytes", "sampled", *where)

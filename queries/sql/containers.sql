@@ -24,9 +24,8 @@ WITH
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, layer_id, file_path, detail, container_name, container_image_name, container_image_id,
         k8s_namespace_name, k8s_pod_name, occurred_after, occurred_before, certainty
-    FROM links_at($at)
-    WHERE link_kind IN ('container_record', 'container_layer', 'container_image', 'layer_record', 'layer_directory', 'mount')
-      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['container_record', 'container_layer', 'container_image', 'layer_record', 'layer_directory', 'mount'])
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 records AS (
     SELECT cluster, node, store_root, subject AS container, any_value(detail) AS detail, any_value(container_name) AS name,
@@ -52,6 +51,8 @@ LEFT JOIN layers AS l USING (cluster, node, store_root, container)
 LEFT JOIN images AS i USING (cluster, node, store_root, container)
 LEFT JOIN directories AS d ON d.cluster = r.cluster AND d.node = r.node AND d.store_root = r.store_root AND d.layer = l.layer
 LEFT JOIN mounts AS m ON m.cluster = r.cluster AND m.node = r.node AND m.store_root = r.store_root AND m.layer = l.layer
-LEFT JOIN (SELECT * FROM usage_at($at) WHERE scope = 'layer') AS u
+LEFT JOIN (
+        SELECT * FROM usage_at($at) WHERE scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    ) AS u
     ON u.cluster = r.cluster AND u.node = r.node AND u.store_root = r.store_root AND u.subject = l.layer
 ORDER BY r.node, r.store_root, container_name, container_id

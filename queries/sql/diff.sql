@@ -26,7 +26,9 @@ earlier AS (FROM links_at($since) WHERE ($cluster IS NULL OR cluster = $cluster)
 later AS (FROM links_at($until) WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)),
 gone AS (
     SELECT cluster, node, store_root, link_kind, subject, file_path, arg_max({'after': occurred_after, 'before': occurred_before}, (run, seq)) AS change
-    FROM links WHERE action = 'removed' AND occurred_before <= $until::TIMESTAMPTZ GROUP BY ALL
+    FROM links
+    WHERE action = 'removed' AND occurred_before <= $until::TIMESTAMPTZ AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    GROUP BY ALL
 ),
 both_sides AS (
     SELECT e.subject IS NOT NULL AS was, l.subject IS NOT NULL AS stands, coalesce(l.link_kind, e.link_kind) AS link_kind,

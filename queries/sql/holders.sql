@@ -19,8 +19,7 @@
 -- column k8s_pod_name: pod of the holder, as far as known
 SELECT link_kind AS held_by, subject, target, file_path, occurred_after AS since_after, occurred_before AS since_before, certainty,
     cluster, node, store_root, container_name, k8s_pod_name
-FROM links_at($at)
+FROM lake.links_of($at, ['parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'layer_name',
+    'lease', 'label_reference', 'mount', 'temporary_directory'])
 WHERE target = $id AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
-  AND link_kind IN ('parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'layer_name',
-    'lease', 'label_reference', 'mount', 'temporary_directory')
 ORDER BY node, store_root, held_by, subject

@@ -21,9 +21,8 @@
 WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, detail, occurred_after, occurred_before, certainty
-    FROM links_at($at)
-    WHERE link_kind IN ('image_record', 'image_name', 'image_layer', 'parent_pointer', 'container_image')
-      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['image_record', 'image_name', 'image_layer', 'parent_pointer', 'container_image'])
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 chain AS (
     SELECT cluster, node, store_root, subject AS image, target AS layer FROM standing WHERE link_kind = 'image_layer' AND target IS NOT NULL
@@ -40,7 +39,9 @@ sizes AS (
         CASE WHEN count(u.bytes) = count(*) THEN sum(u.bytes)::BIGINT END AS bytes
     FROM chain AS c
     JOIN sharing AS s USING (cluster, node, store_root, layer)
-    LEFT JOIN (SELECT * FROM usage_at($at) WHERE scope = 'layer') AS u
+    LEFT JOIN (
+        SELECT * FROM usage_at($at) WHERE scope = 'layer' AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    ) AS u
         ON u.cluster = c.cluster AND u.node = c.node AND u.store_root = c.store_root AND u.subject = c.layer
     GROUP BY ALL
 ),

@@ -16,8 +16,8 @@
 WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, container_name
-    FROM links_at($at)
-    WHERE link_kind IN ('parent_pointer', 'image_layer', 'container_layer', 'image_name') AND target IS NOT NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['parent_pointer', 'image_layer', 'container_layer', 'image_name'])
+    WHERE target IS NOT NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
 ),
 above AS (
     SELECT DISTINCT cluster, node, store_root, $id::VARCHAR AS layer, 0 AS depth FROM standing

@@ -31,26 +31,29 @@
 -- column run: collector run
 -- column seq: number of the row in its run
 WITH
-directories AS (  -- Docker's layers stand in directories of another name
+directories AS MATERIALIZED (  -- Docker's layers stand in directories of another name
     SELECT DISTINCT target AS id FROM links
     WHERE link_kind = 'layer_record' AND subject = $id AND store_kind = 'docker_overlay2' AND target IS NOT NULL
 ),
-short_names AS (
-    SELECT subject AS name FROM links WHERE link_kind = 'short_link' AND (layer_id = $id OR layer_id IN (FROM directories))
+ids AS MATERIALIZED (SELECT $id AS id WHERE $id IS NOT NULL UNION FROM directories),
+short_names AS MATERIALIZED (
+    SELECT subject AS name FROM links WHERE link_kind = 'short_link' AND layer_id IN (FROM ids)
     UNION
-    SELECT target FROM links WHERE link_kind = 'link_file' AND (subject = $id OR subject IN (FROM directories)) AND target <> ''
+    SELECT target FROM links WHERE link_kind = 'link_file' AND subject IN (FROM ids) AND target <> ''
+),
+lowers AS MATERIALIZED (  -- what names it in a list of names; looked for in one column, before whole rows are read
+    SELECT target FROM (SELECT DISTINCT target FROM links WHERE link_kind = 'lower_reference' AND $id IS NOT NULL)
+    WHERE contains(target, $id) OR EXISTS (FROM short_names AS n WHERE contains(target, n.name))
 ),
 found_links AS MATERIALIZED (  -- comparison by comparison: each alone lets files be left out, all in one OR would read every row whole
     SELECT l.*
     FROM (
-        FROM links WHERE layer_id = $id
-        UNION FROM links WHERE subject = $id
+        FROM links WHERE subject IN (FROM ids)
+        UNION FROM links WHERE layer_id IN (FROM ids)
         UNION FROM links WHERE target = $id
         UNION FROM links WHERE previous_target = $id
-        UNION FROM links WHERE subject IN (FROM directories)
-        UNION FROM links WHERE layer_id IN (FROM directories)
         UNION FROM links WHERE link_kind = 'short_link' AND subject IN (FROM short_names)
-        UNION FROM links WHERE link_kind = 'lower_reference' AND (contains(target, $id) OR EXISTS (FROM short_names AS n WHERE contains(target, n.name)))
+        UNION FROM links WHERE link_kind = 'lower_reference' AND target IN (FROM lowers)
         UNION FROM links WHERE file_path = $path OR starts_with(file_path, $path || '/') OR starts_with(file_path, $path || '#')
         UNION ALL FROM links WHERE $id IS NULL AND $path IS NULL
     ) AS l

@@ -34,8 +34,8 @@
 WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, container_name
-    FROM links_at($at)
-    WHERE link_kind IN ('image_layer', 'image_name', 'container_layer', 'parent_pointer') AND target IS NOT NULL
+    FROM lake.links_of($at, ['image_layer', 'image_name', 'container_layer', 'parent_pointer'])
+    WHERE target IS NOT NULL
       AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
 ),
 needed AS (

@@ -23,10 +23,9 @@ WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, file_path, detail, occurred_after, occurred_before, certainty,
         container_name, container_image_name, k8s_namespace_name, k8s_pod_name
-    FROM links_at($at)
-    WHERE link_kind IN ('parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'lease',
-            'label_reference', 'mount', 'temporary_directory', 'layer_record')
-      AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
+    FROM lake.links_of($at, ['parent_pointer', 'child_pointer', 'image_layer', 'container_layer', 'container_image', 'image_name', 'lease',
+        'label_reference', 'mount', 'temporary_directory', 'layer_record'])
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
       -- a lease that has expired holds nothing any more, though it stands until the next collection
       AND NOT (link_kind = 'lease' AND coalesce(try_cast(json_extract_string(detail, '$.expires') AS TIMESTAMPTZ) <= $at, false))
 ),

@@ -2,8 +2,9 @@
 
 The skeleton comes from made_history.sql: layers of 200 nodes that are born, hold links inside and die over 30 days, findings that open,
 change and close, size samples, heartbeats, restarts and batches; all of it follows from the number of events. Rows are committed by
-``processor.lake_table`` a day at a time, which is how the files lie after upkeep, and ``maintain`` ends it. At the collector's own
-heartbeat of a minute, statements would be half of 20 million rows; here one stands for ten minutes, and a batch for an hour of a table.
+``processor.lake_table`` half a day at a time, and ``maintain`` merges the halves into the files that lie there after upkeep. At the
+collector's own heartbeat of a minute, statements would be half of 20 million rows; here one stands for ten minutes, and a batch for an
+hour of a table.
 
 Kept in the user's cache directory under a key of what made it. ``fresh`` makes it anew.
 """
@@ -29,6 +30,7 @@ from linktrail.schema import TABLES
 from linktrail.testing.clock import FakeClock
 from processor import files
 from processor.lake import Lake
+from processor.upkeep import compact
 from processor.upkeep.keeper import maintain
 from queries.engine import literal
 from queries.snapshot import read_lake
@@ -73,7 +75,7 @@ def _cache() -> Path:
 
 
 def _key(events: int) -> str:
-    source = b"".join(Path(file).read_bytes() for file in (_SKELETON, files.__file__))
+    source = b"".join(Path(file).read_bytes() for file in (_SKELETON, files.__file__, compact.__file__))
     return hashlib.sha256(f"{events} {version('duckdb')} {version('pyarrow')} ".encode() + source).hexdigest()[:16]
 
 
@@ -105,8 +107,11 @@ def _write(connection: Any, path: Path) -> None:
     for day in range(DAYS):
         _say(f"writing day {day + 1} of {DAYS}")
         for name, table in lake.tables.items():
-            rows = connection.sql(f"FROM made_{name} WHERE day_number = {day} ORDER BY node, observed_at, seq").to_arrow_table()
-            table.commit(_shaped(name, rows), {"made": day + 1}, {"made": day or None})
+            for half, hours in enumerate(("< 12", ">= 12")):
+                chosen = f"FROM made_{name} WHERE day_number = {day} AND hour(observed_at) {hours} ORDER BY node, observed_at, seq"
+                rows = connection.sql(chosen).to_arrow_table()
+                number = 2 * day + half
+                table.commit(_shaped(name, rows), {"made": number + 1}, {"made": number or None})
 
 
 def _shaped(name: str, rows: pa.Table) -> pa.Table:

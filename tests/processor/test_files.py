@@ -13,7 +13,7 @@ import pytest
 from linktrail.batch import decode
 from linktrail.schema import TABLES
 from linktrail.testing.clock import START
-from processor.files import BLOOM_ROWS, parquet, sort_columns, write_files
+from processor.files import BLOOM_ROWS, ROW_GROUP, parquet, sort_columns, write_files
 from tests.faults.filesystems import FailingFileSystem, QuickFileSystem
 from tests.faults.rows import DAY, MAKERS, link, sealed
 
@@ -60,6 +60,16 @@ def test_long_files_have_bloom_filters_on_ids(tmp_path: Path) -> None:
         assert connection.execute(probe, [str(tmp_path / "long"), "layer-absent"]).fetchall() == [(True,)]
         assert connection.execute(probe, [str(tmp_path / "long"), "layer-7"]).fetchall() == [(False,)]
         assert connection.execute(probe, [str(tmp_path / "short"), "layer-absent"]).fetchall() == [(False,)]
+
+
+def test_long_files_can_be_searched_whole_at_less_cost() -> None:
+    """Kinds and targets are in lz4 where there are many rows, and row groups are small enough to leave most of a day out."""
+    many = pa.concat_tables([links(5000, moment=START + part) for part in range(1 + ROW_GROUP // 5000)])
+    metadata = pq.ParquetFile(pa.BufferReader(parquet("links", many))).metadata
+    group = metadata.row_group(0)
+    codecs = {group.column(index).path_in_schema: group.column(index).compression for index in range(group.num_columns)}
+    assert {name for name, codec in codecs.items() if codec != "ZSTD"} == {"link_kind", "target"}
+    assert (group.num_rows, metadata.num_row_groups) == (ROW_GROUP, 2)
 
 
 def test_rows_of_several_days_make_a_file_a_day(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def memory() -> Iterator[Any]:
     """A DuckDB with the views over tables in memory, which examples fill anew."""
     connection: Any = duckdb.connect()
     statements = setup(LakeFiles(Path(), {name: TableFiles(name) for name in TABLES}), copy=True)
-    for statement in (*statements.stored, *statements.plain, *(definition.sql for definition in definitions())):
+    for statement in (*statements.first, *statements.stored, *statements.plain, *(definition.sql for definition in definitions())):
         connection.execute(statement)
     yield connection
     connection.close()

@@ -12,7 +12,7 @@ from linktrail.batch import decode
 from linktrail.clock import NANOSECONDS
 from linktrail.errors import FencedError
 from linktrail.testing.clock import START, FakeClock
-from processor.files import BLOOM_ROWS, ROW_GROUP
+from processor.files import BLOOM_ROWS, ONCE, ROW_GROUP
 from processor.lake import Lake
 from processor.lake_table import MAINTENANCE
 from processor.table_files import LiveFile
@@ -62,6 +62,7 @@ def test_a_closed_day_becomes_one_sorted_indexed_file(tmp_path: Path) -> None:
     maintain(tmp_path / "lake", filesystem=QuickFileSystem(), clock=FakeClock(LATER), policy=TIDY)
     lake.reload()
     first, second = lake.files("links")
+    assert [Path(one).name.startswith(f"{ONCE}-") for one in (first, second)] == [True, False]  # a lone file was not looked through
     assert numbers(lake) == list(range(count + 1))
     with pq.ParquetFile(first) as parquet:
         group = parquet.metadata.row_group(0)
