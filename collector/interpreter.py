@@ -19,7 +19,7 @@ from typing import Final
 
 import pyarrow as pa
 
-SWITCH_SECONDS: Final = 0.001
+SWITCH_SECONDS: Final = 0.0002
 YOUNG: Final = 50_000
 _M_ARENA_MAX: Final = -8
 _libc = ctypes.CDLL(None)
