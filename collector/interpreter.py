@@ -44,15 +44,13 @@ def set_for_recording() -> None:
     gc.freeze()
 
 
-def give_back(*, code: bool = False) -> None:
-    """Return free memory to the system; a few milliseconds. With ``code``, also what is resident of the code of libraries; ten more.
+def give_back() -> None:
+    """Return free memory to the system, and what is resident of the code of libraries; a few milliseconds.
 
     Most of that code only their loading needed. What is used again comes back from the page cache, a fault for each 64 kB.
     """
     if hasattr(_libc, "malloc_trim"):
         _libc.malloc_trim(0)
-    if not code:
-        return
     with contextlib.suppress(OSError):  # a process that may not look at itself keeps its pages
         for found in _CODE.finditer(_OWN_MAPPINGS.read_bytes()):
             start, end = int(found[1], 16), int(found[2], 16)

@@ -59,7 +59,6 @@ _UNWATCHED_INTERVAL: Final = 30.0
 _BARRIER: Final = "barrier"
 _LOOP: Final = "the recorder's loop"
 _TRIM_INTERVAL: Final = 30.0
-_CODE_INTERVAL: Final = 60.0
 _STILL_HERE: Final = 5  # a reader takes silence for death after ten seconds
 
 
@@ -246,7 +245,7 @@ class _Collector:
             broker_limit=options.broker_limit,
         )
         self._pace = Pace(settings.status_interval)
-        self._trims, self._unloads = Pace(_TRIM_INTERVAL), Pace(_CODE_INTERVAL)
+        self._trims = Pace(_TRIM_INTERVAL)
         if options.reload is not None:
             options.reload.apply = self._take_over
         self._counted = (0, self._started)
@@ -287,7 +286,7 @@ class _Collector:
                 if self._pace.due(now) and self._newsworthy(now):
                     self._say(now, "recording")
                 if self._trims.due(now):
-                    give_back(code=self._unloads.due(now))
+                    give_back()
             self._recorder.stop()
             self._say(self._clock.now(), "stopped")
             _log.info("stopped; everything that was seen is sealed")

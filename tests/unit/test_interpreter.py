@@ -22,7 +22,7 @@ def code():
     return sum(map(int, found))
 
 before = code()
-give_back(code=True)
+give_back()
 after = code()
 assert pa.array([1, None, 3]).to_pylist() == [1, None, 3]
 print(before, after)
@@ -48,6 +48,6 @@ def test_code_that_was_written_to_is_kept(tmp_path: Path) -> None:
         address = libc.mmap(None, 2 * PAGE, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE, stream.fileno(), 0)
     ctypes.memset(address, ord("b"), 1)
     assert libc.mprotect(address, 2 * PAGE, mmap.PROT_READ | mmap.PROT_EXEC) == 0
-    give_back(code=True)
+    give_back()
     assert ctypes.string_at(address, 2) == b"ba"
     libc.munmap(address, 2 * PAGE)
