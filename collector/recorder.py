@@ -138,7 +138,7 @@ class Recorder:
         self._check_clock(now)
         for store in self.stores:
             if store.due_at() <= self._clock.now().monotonic and self.outbox.room:
-                store.read()
+                store.read(told=self._seal_due)
             if self.outbox.room:
                 store.look_inside()
         self._sample()
@@ -289,9 +289,7 @@ class Recorder:
         if beats:
             for store in self.stores:
                 store.beat(now)
-        waiting = self.outbox.pending or self.outbox.full
-        if self.outbox.urgent or (waiting and self._seals.due(now)):  # at once after a silence, then at that pace
-            self._seal()
+        self._seal_due()
         if self._checkpoints.due(now) and self._worth_remembering(now):
             self.checkpoint()
 
@@ -315,6 +313,11 @@ class Recorder:
         for store in self.stores:
             store.statements.gap("contents-blocked", message, between(self._withheld_since, now), now)
         self.outbox.withheld, self._withheld_since = 0, None
+
+    def _seal_due(self) -> None:
+        waiting = self.outbox.pending or self.outbox.full
+        if self.outbox.urgent or (waiting and self._seals.due(self._clock.now())):  # at once after a silence, then at that pace
+            self._seal()
 
     def _seal(self) -> None:
         if self.outbox.pending or self.outbox.full:

@@ -99,8 +99,7 @@ class StoreRecorder:
             statements=self.statements,
             settings=tools.settings,
         )
-        self.changes = 0
-        self.events = 0
+        self.changes = self.events = 0
         self.reading_ns = 0  # how long the last reading took
         self._tools = tools
         self._evidence = Evidence()
@@ -116,8 +115,7 @@ class StoreRecorder:
         self.dropped: set[str] = set()  # causes for which something that only events told was dropped
         self._plan: WatchPlan | None = None
         self._new_watches: list[WatchItem] = []
-        self._not_before = 0
-        self._periodic_at = 0
+        self._not_before = self._periodic_at = 0
 
     # --- what the watch tells -----------------------------------------------------------------------------------
 
@@ -194,16 +192,17 @@ class StoreRecorder:
             due = min(due, looked)
         return max(due, self._not_before)
 
-    def _touch(self) -> None:
+    def _touch(self, since: Instant | None = None) -> None:
         now = self._tools.clock.now().monotonic
-        self._dirty = (self._dirty[0] if self._dirty else now, now)
+        self._dirty = (self._dirty[0] if self._dirty else now if since is None else since.monotonic, now)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
-    def read(self, settled: Callable[[Survey], bool] | None = None) -> bool:
+    def read(self, settled: Callable[[Survey], bool] | None = None, told: Callable[[], None] = lambda: None) -> bool:
         """Read the store and record what changed; false when it could not be read. Raises ``SpoolError``.
 
-        ``settled`` tells whether the store stood still around a survey, where no watch tells it (default: it did).
+        ``settled`` tells whether the store stood still around a survey, where no watch tells it (default: it did). ``told`` is called
+        once the rows are in the outbox: they need not wait for the diagnosis.
         """
         clock = self._tools.clock
         begun, waited = (started := clock.now()), waited_ns()
@@ -220,7 +219,7 @@ class StoreRecorder:
         reading = Reading(started, clock.now())
         if not self._tools.drain():
             self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
-        self._record(survey, reading, settled)
+        self._record(survey, reading, settled, told)
         self._rest(begun, waited)
         return True
 
@@ -253,8 +252,7 @@ class StoreRecorder:
         places = (self.place(path) for path in self._tools.watcher.covered)
         self._evidence.watching((place for place in places if place is not None), now)
 
-    def _record(self, survey: Survey, reading: Reading, settled: Callable[[Survey], bool] | None) -> None:
-        settings = self._tools.settings
+    def _record(self, survey: Survey, reading: Reading, settled: Callable[[Survey], bool] | None, ready: Callable[[], None]) -> None:
         origin = Origin.BASELINE if self._previous is None and self._known is None else Origin.SURVEY
         told = Round(survey, reading, self._previous, self._known, origin)
         moving = self._dirty is not None and self._previous is not None
@@ -263,7 +261,7 @@ class StoreRecorder:
         complete = self._take(timed, reading)
         self.survey = survey
         self.reading_ns = reading.finished.monotonic - reading.started.monotonic
-        self._periodic_at = reading.started.monotonic + round(settings.survey_interval * NANOSECONDS)
+        self._periodic_at = reading.started.monotonic + round(self._tools.settings.survey_interval * NANOSECONDS)
         left = self._evidence.close(reading)
         self._dirty = None
         if not complete:
@@ -273,13 +271,14 @@ class StoreRecorder:
             self._retry(reading.finished)
             return
         if left or len(self._lives):
-            self._touch()
+            self._touch(since=reading.started)
         self._refresh_owners(survey)
         self.inside.update(survey, reading, self._take)
         self._state(reading)
         self._previous = reading.started
         self._parent = self.source.parent()
         moving = moving or bool(timed and not told.first) or (settled is not None and not settled(survey))
+        ready()
         self.findings.look(survey, reading, moving=moving)
 
     def _take(self, timed: Sequence[Timed], reading: Reading) -> bool:

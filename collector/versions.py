@@ -26,7 +26,7 @@ from typing import Final, NamedTuple, Protocol
 from collector.links import LinkState
 from collector.safe import Root, Signature, open_root
 from collector.watch import inotify
-from collector.watch.inotify import Inotify, Names, parts_of, records
+from collector.watch.inotify import Inotify, columns, parts_of
 from collector.watch.watermark import Looks, Watermark, bracket
 from linktrail.clock import Clock, Instant
 from linktrail.errors import StoreError
@@ -239,8 +239,8 @@ class VersionKeeper:
 
     def _understand(self, data: bytes, after: Instant) -> None:
         replaced: dict[Followed, int] = {}
-        names = Names()
-        for key, _, _, padded in records(data):
+        keys, _, names = columns(data)
+        for key, name in zip(keys, names, strict=True):
             descriptor, mask = parts_of(key)
             if mask & inotify.IN_Q_OVERFLOW:
                 for followed in set(self._files.values()):
@@ -248,7 +248,7 @@ class VersionKeeper:
             elif mask & inotify.IN_IGNORED:
                 for ended in [held for held in self._files if held[0] == descriptor]:
                     del self._files[ended]
-            elif mask & _NEWS and (found := self._files.get((descriptor, names[padded]))) is not None:
+            elif mask & _NEWS and (found := self._files.get((descriptor, name))) is not None:
                 replaced[found] = replaced.get(found, 0) + 1
         for followed, count in replaced.items():
             self._add(followed, self._read(followed, after), missed=count - 1)

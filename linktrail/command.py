@@ -163,4 +163,5 @@ def script() -> None:
     """Entry point of the installed ``linktrail`` program."""
     if sys.argv[1:2] == ["collect"]:
         sys.modules["numpy"] = cast("ModuleType", None)  # Arrow loads it where it is installed: 12 MB that no collector has a use for
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # nor for a heap of Arrow's own, 5 MB
     sys.exit(main())

@@ -25,8 +25,11 @@ from collector.watch.pulse import Pulse
 from collector.watch.watermark import LOOK_SECONDS, Looks, Watermark, bracket
 from linktrail.clock import Clock, Instant
 
-PAUSE_SECONDS: Final = 0.001
+PAUSE_SECONDS: Final = 0.002
 """How long a busy queue is left alone between reads: waking for every event slows the writer down as well as us."""
+
+READS: Final = 16
+"""How many portions are read before the queue is measured anew."""
 
 
 class Source(Protocol):
@@ -187,19 +190,28 @@ class DrainEmitter(EventEmitter):
             self.queue_event(Mishap(self.watch.path, loss))
         pending = self._source.pending()
         self._watermark.measured(now, pending)
-        data = self._source.read(pending) if pending else b""
-        units = self._source.units(data)
-        after = self._watermark.consume(units)
-        self._looks.looked(found=bool(data))
-        if data:
-            self._pass(data, *bracket(after, self._clock.now()))
-            if self._busy and units >= pending:
-                self._stopped_event.wait(PAUSE_SECONDS)
-            self._busy = True
-        else:
-            self._busy = False
-            if self._dropped is not None and self._backlog.admit(0):
-                self.state_dropped()
+        self._watermark.consume(0)  # nothing queued: what comes next comes after this
+        found = self._read(pending)
+        self._looks.looked(found=found > 0)
+        if found and self._busy and found >= pending:
+            self._stopped_event.wait(PAUSE_SECONDS)
+        self._busy = found > 0
+        if not found and self._dropped is not None and self._backlog.admit(0):
+            self.state_dropped()
+
+    def _read(self, pending: int) -> int:
+        """Read what was measured, in ``READS`` portions at most, and return how much it was.
+
+        Asking again before each portion would cost a burst more waits for the interpreter than the reading itself.
+        """
+        found = 0
+        for _ in range(READS):
+            if found >= pending or not (data := self._source.read(pending - found)):
+                break
+            units = self._source.units(data)
+            self._pass(data, *bracket(self._watermark.consume(units), self._clock.now()))
+            found += units
+        return found
 
     def _pass(self, data: bytes, after: Instant, before: Instant) -> None:
         if self._backlog.admit(len(data)):

@@ -16,7 +16,6 @@ import os
 import struct
 import sys
 from array import array
-from collections.abc import Iterator
 from fcntl import ioctl
 from termios import FIONREAD
 from typing import Final
@@ -51,11 +50,15 @@ _WORDS: Final = {
 ACTIONS: Final[dict[int, tuple[str, bool]]] = {bit | flag: (word, bool(flag)) for bit, word in _WORDS.items() for flag in (0, IN_ISDIR)}
 """Mask of a record about a name -> (action of ``Change``, whether it is a directory)."""
 
+Columns = tuple[list[int], list[int], list[str]]
+"""Keys, cookies and names of the records of a read."""
+
 READ_BYTES: Final = 1 << 17
 """As much as is decoded while the next is read."""
 _HEADER: Final = struct.Struct("=QII")  # wd and mask together, cookie, len
-_LENGTH: Final = struct.Struct("=I")
-_LENGTH_AT: Final = 12
+_BREAK: Final = b"/"  # no name holds one, so names can be decoded together
+_ENCODING: Final = sys.getfilesystemencoding()
+_ENCODING_ERRORS: Final = sys.getfilesystemencodeerrors()
 _IN_CLOEXEC: Final = os.O_CLOEXEC
 _IN_NONBLOCK: Final = os.O_NONBLOCK
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -114,17 +117,21 @@ class Inotify:
             self.fd = -1
 
 
-def records(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield (key, cookie, length, padded name) of the records in ``data``; ``key`` is the first two words (``parts_of``).
+def columns(data: bytes) -> Columns:
+    """Take the records in ``data`` apart: their keys (``parts_of``), cookies and names (empty: about the directory itself).
 
     A burst is mostly records of one size, since names are padded: those are taken apart without a step of Python for each.
     """
-    length = _HEADER.unpack_from(data)[2] if data else 0
+    if not data:
+        return [], [], []
+    length = _HEADER.unpack_from(data)[2]
     size = _HEADER.size + length
-    count, rest = divmod(len(data), size)
-    if not rest and all(data[at::size].count(byte) == count for at, byte in enumerate(_LENGTH.pack(length), _LENGTH_AT)):
-        return struct.iter_unpack(f"{_HEADER.format}{length}s", data)
-    return _one_by_one(data)
+    words = memoryview(data).cast("I")  # a name is padded to whole headers, so everything in a read is aligned
+    lengths = words[3 :: size // words.itemsize].tolist()
+    if len(data) % size or lengths.count(length) != len(lengths):
+        return _one_by_one(data)
+    step = size // words.itemsize
+    return words.cast("B").cast("Q")[:: size // 8].tolist(), words[2::step].tolist(), _names_of_one_size(data, length)
 
 
 def parts_of(key: int) -> tuple[int, int]:
@@ -133,22 +140,41 @@ def parts_of(key: int) -> tuple[int, int]:
     return (low, high) if sys.byteorder == "little" else (high, low)
 
 
-class Names(dict[bytes, str]):
-    """Padded names and what they say; names come in runs (made, moved, removed), so each is decoded once."""
+def _names_of_one_size(data: bytes, length: int) -> list[str]:
+    """Return the names of records that all have names of ``length`` padded bytes."""
+    count = len(data) // (_HEADER.size + length)
+    if not length:
+        return [""] * count
+    read = memoryview(data).cast("Q")
+    before, step = _HEADER.size // read.itemsize, length // read.itemsize
+    names = bytearray((bytes(length) + _BREAK.ljust(read.itemsize, b"\0")) * count)
+    written = memoryview(names).cast("Q")
+    for column in range(step):
+        written[column :: step + 1] = read[before + column :: before + step]
+    if names.count(_BREAK) > count:
+        return [
+            os.fsdecode(data[end - length : end].rstrip(b"\0"))
+            for end in range(_HEADER.size + length, len(data) + 1, _HEADER.size + length)
+        ]
+    return names.translate(None, b"\0").decode(_ENCODING, _ENCODING_ERRORS).split(_BREAK.decode())[:-1]
 
-    def __missing__(self, padded: bytes) -> str:
-        """Decode a name not met before."""
-        name = self[padded] = os.fsdecode(padded.rstrip(b"\0"))
-        return name
 
-
-def _one_by_one(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def _one_by_one(data: bytes) -> Columns:
     unpack, size, position, end = _HEADER.unpack_from, _HEADER.size, 0, len(data)
+    keys, cookies, names = [], [], []
+    known: dict[bytes, str] = {}  # names come in runs (made, moved, removed), so each is decoded once
     while position < end:
         key, cookie, length = unpack(data, position)
         start = position + size
         position = start + length
-        yield key, cookie, length, data[start:position]
+        padded = data[start:position]
+        name = known.get(padded)
+        if name is None:
+            name = known[padded] = os.fsdecode(padded.rstrip(b"\0"))
+        keys.append(key)
+        cookies.append(cookie)
+        names.append(name)
+    return keys, cookies, names
 
 
 def _error(path: str | None = None) -> OSError:

@@ -17,7 +17,7 @@ from collector.watch import inotify
 from collector.watch.emitter import RawRead, Source
 from collector.watch.engine import Engine
 from collector.watch.guard import Displaced, Identity
-from collector.watch.inotify import ACTIONS, Inotify, Names, parts_of, records
+from collector.watch.inotify import ACTIONS, Inotify, columns, parts_of
 from collector.watch.interface import Cause, Loss, Report
 from collector.watch.watches import Held, Outcome, WatchTable
 from linktrail.clock import Instant
@@ -68,24 +68,35 @@ class InotifyWatcher(Engine):
         return self._table.identities()
 
     def _decode(self, raw: RawRead) -> list[Report]:
+        keys, cookies, names = columns(raw.data)
+        new = tuple.__new__
+        if all(names) and (steps := self._steps(keys)) is not None:  # most reads: names in watched directories, and nothing else
+            rows = zip(map(steps.__getitem__, keys), cookies, names, strict=True)
+            changes = [
+                new(Change, (path, name, word, directory, cookie, None, None, None)) for (path, word, directory), cookie, name in rows
+            ]
+            return self._batch(changes, raw)
         told = _Told()
-        known: dict[int, tuple[Path, str, bool]] = {}  # what a key says, for as long as the table of watches is what it was
-        changes, known_of, names, new = told.changes, known.get, Names(), tuple.__new__
-        for key, cookie, _, padded in records(raw.data):
-            step = known_of(key)
-            if step is None or not padded:
-                descriptor, mask = parts_of(key)
-                held, action = self._table.by_descriptor.get(descriptor), ACTIONS.get(mask)
-                if held is None or action is None or not padded:
-                    self._special(descriptor, mask, raw, told)
-                    changes = told.changes
-                    known.clear()
-                    continue
-                step = known[key] = (held.path, *action)
-            path, word, is_directory = step
-            changes.append(new(Change, (path, names[padded], word, is_directory, cookie, None, None, None)))
+        for key, cookie, name in zip(keys, cookies, names, strict=True):
+            descriptor, mask = parts_of(key)
+            held, action = self._table.by_descriptor.get(descriptor), ACTIONS.get(mask)
+            if held is None or action is None or not name:
+                self._special(descriptor, mask, raw, told)
+            else:
+                told.changes.append(Change(held.path, name, *action, cookie))
         unmounted = self._unmounted(told.unmounted, raw) if told.unmounted else []
         return [*told.reports, *self._batch(told.changes, raw), *unmounted]
+
+    def _steps(self, keys: list[int]) -> dict[int, tuple[Path, str, bool]] | None:
+        """Return what each key says of a name in a watched directory; ``None`` where one says something else."""
+        steps = {}
+        for key in set(keys):
+            descriptor, mask = parts_of(key)
+            held, action = self._table.by_descriptor.get(descriptor), ACTIONS.get(mask)
+            if held is None or action is None:
+                return None
+            steps[key] = (held.path, *action)
+        return steps
 
     def _special(self, descriptor: int, mask: int, raw: RawRead, told: _Told) -> None:
         """Take a record that is not about a name in a watched directory."""

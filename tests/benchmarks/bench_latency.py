@@ -79,6 +79,7 @@ def run(rounds: int = ROUNDS) -> list[dict[str, object]]:
             for _ in range(rounds):
                 _load(process, store, state, busy)
         with _collector(LAYERS_IDLE, mode) as (process, _store, _state):
+            time.sleep(IDLE_SECONDS + 2)  # until the processes that measured have ended for want of work
             for _ in range(rounds):
                 _rest(process, idle)
         rows += _rows(mode, busy, idle, rounds)
@@ -145,12 +146,11 @@ def _store(root: Path, layers: int) -> Made:
 
 
 def _until_measured(state: Path) -> None:
-    """Wait until the store was read and every layer measured, and the processes that measured have ended for want of work."""
+    """Wait until the store was read and every layer measured."""
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         status = read_status(state)
         if status is not None and status.stores and status.stores[0].bytes is not None and not status.rows_waiting:
-            time.sleep(IDLE_SECONDS + 2)
             return
         time.sleep(0.1)
     raise TimeoutError("the collector never measured the store")

@@ -19,7 +19,7 @@ from collector.stores.protocol import Change, WatchPlan
 from collector.versions import VersionKeeper
 from collector.watch.interface import Cause, Loss, Report, WatchBatch
 from linktrail.batch import decode
-from linktrail.clock import Instant
+from linktrail.clock import NANOSECONDS, Instant
 from linktrail.durable import FileSystem, LocalFileSystem
 from linktrail.events import Row
 from linktrail.testing.clock import FakeClock
@@ -268,3 +268,13 @@ def number(row: Row, column: str) -> int:
     value = row[column]
     assert isinstance(value, int)
     return value
+
+
+def at(seconds: float, *, set_by: float = 0) -> Instant:
+    """Return an instant ``seconds`` after boot, by a wall clock that was set by ``set_by`` seconds."""
+    return Instant(round((1_000_000 + seconds + set_by) * NANOSECONDS), round(seconds * NANOSECONDS))
+
+
+def wall(seconds: float) -> int:
+    """Return the wall time of ``at``."""
+    return at(seconds).wall

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from collector.watch.deep import FanotifyWatcher
 from collector.watch.plain import InotifyWatcher
 from linktrail.clock import Clock, SystemClock
-from tests.watch.tools import plan
+from tests.needs import need
+from tests.watch.tools import mounted, opened, plan
 
 Start = Callable[..., InotifyWatcher]
 
@@ -46,3 +48,24 @@ def watching(tmp_path: Path) -> Iterator[Start]:
     yield start
     for watcher in started:
         watcher.stop()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Path]:
+    """Return an empty root on a filesystem of its own, so that nobody else's changes pass by."""
+    need("root")
+    root = tmp_path / "store"
+    root.mkdir()
+    with mounted(root):
+        yield root
+
+
+@pytest.fixture
+def deep(store: Path) -> Iterator[FanotifyWatcher]:
+    """Return a watcher of the whole store, draining, with the layer ``store/layer`` planned."""
+    (store / "layer" / "diff" / "usr").mkdir(parents=True)
+    watcher = opened()
+    watcher.cover(plan(store, store, store / "layer"))
+    watcher.start()
+    yield watcher
+    watcher.stop()

@@ -8,7 +8,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.watch.inotify import Names, parts_of, records
+from collector.watch.inotify import columns, parts_of
 
 NAMES = st.binary(min_size=1, max_size=255).filter(lambda name: b"\0" not in name and b"/" not in name)
 WORDS = st.integers(0, 2**32 - 1)
@@ -27,6 +27,5 @@ def packed(told: list[tuple[int, int, int, bytes]]) -> bytes:
 
 @given(st.lists(RECORDS, max_size=20) | st.lists(ONE_SIZE, min_size=1, max_size=20))
 def test_every_read_is_taken_apart_as_the_kernel_put_it_together(told: list[tuple[int, int, int, bytes]]) -> None:
-    names = Names()
-    found = [(*parts_of(key), cookie, names[padded]) for key, cookie, _, padded in records(packed(told))]
+    found = [(*parts_of(key), cookie, name) for key, cookie, name in zip(*columns(packed(told)), strict=True)]
     assert found == [(descriptor, mask, cookie, os.fsdecode(name)) for descriptor, mask, cookie, name in told]

@@ -15,8 +15,7 @@ from collector.watch.plain import InotifyWatcher
 from linktrail.clock import SystemClock
 from tests.needs import need
 from tests.watch.conftest import Start
-from tests.watch.test_deep import opened
-from tests.watch.tools import loss_told, losses_of, mounted, plan, quiet, run, told, words
+from tests.watch.tools import loss_told, losses_of, mounted, opened, plan, quiet, run, told, words
 
 
 def test_a_renamed_root_is_stated_and_what_happens_in_it_is_not_told(watching: Start, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from collector.watch.probe import FANOTIFY, INOTIFY, NOT_COVERED, SURVEY_ONLY, c
 from linktrail.clock import SystemClock
 from linktrail.errors import UsageError
 from tests.needs import need
-from tests.watch.test_deep import opened
-from tests.watch.tools import mounted, plan, run, told, words
+from tests.watch.tools import mounted, opened, plan, run, told, words
 
 
 def test_inotify_is_stated_with_what_it_leaves_out(tmp_path: Path) -> None:

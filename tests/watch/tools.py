@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from collector.stores.protocol import Change, Purpose, WatchItem, WatchPlan
+from collector.watch.deep import FanotifyWatcher
 from collector.watch.interface import Loss, Report, WatchBatch, Watcher
 from linktrail.clock import Instant, SystemClock
+from linktrail.errors import WatchError
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _EXCHANGE = 2
@@ -144,3 +148,18 @@ class ShiftedClock(SystemClock):
         """Return the shifted clocks."""
         true = super().now()
         return Instant(true.wall + self.wall_shift + self.both_shift, true.monotonic + self.both_shift)
+
+
+def opened() -> FanotifyWatcher:
+    """Open a watcher, where the kernel and the sandbox allow it."""
+    try:
+        return FanotifyWatcher(clock=SystemClock())
+    except WatchError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+def places(changes: list[Change], root: Path) -> list[tuple[str, str]]:
+    """Return (path below the root, action) of each change."""
+    return [(str((change.directory / change.name).relative_to(root)), change.action) for change in changes]
