@@ -52,7 +52,6 @@ UNREAD_VERSION: Final = "unread-version"
 
 _RETRY_NS = 2 * NANOSECONDS
 _PART_ROWS: Final = 500  # some 2 kB each, while they are rows of Python
-_SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +59,7 @@ class Tools:
     """What every store's recording uses.
 
     ``drain`` takes in what the watcher tells up to now, for all stores; it returns false when something may be missing.
+    ``settled`` is until when all that the watch heard has been taken in.
     """
 
     clock: Clock
@@ -67,6 +67,7 @@ class Tools:
     outbox: Outbox
     settings: Settings
     drain: Callable[[], bool]
+    settled: Callable[[], Instant]
     statement: str = ""
     measurer: Measurer | None = None
     keeper: Keeper | None = None
@@ -324,7 +325,7 @@ class StoreRecorder:
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
         self.dropped.clear()
         self._state_unread(finished, all_of_it=False)
-        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, reading.started)
+        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, self._tools.settled(), reading.started)
         self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
 
     def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
@@ -355,10 +356,16 @@ class StoreRecorder:
             self.statements.heartbeat(before, self.memory.vouched or now.wall, now)
 
     def _vouch(self, now: Instant) -> None:
-        """Vouch for all but the last moment, if nothing is waiting to be read or told."""
+        """Vouch for all that the watch has told, if nothing is waiting to be read or recorded.
+
+        By the watch's own account: how long ago something was does not tell that it has been heard, for a process may stand still.
+        """
         waiting = self._dirty is not None or self.losses or self.dropped or self.down is not None or self.inside.oldest is not None
-        if not waiting and self._previous is not None and self._tools.watcher.mode != Unwatched.mode:
-            self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
+        settled = self._tools.settled()
+        if waiting or self._previous is None or self._tools.watcher.mode == Unwatched.mode:
+            return
+        if settled.monotonic > self._previous.monotonic:
+            self.memory.vouched = now.wall - (now.monotonic - settled.monotonic)
 
     def stop(self, now: Instant) -> None:
         """Say that recording ends here, and which gaps are still open."""

@@ -47,6 +47,7 @@ class ScriptedWatcher:
         self.plans: dict[Path, WatchPlan] = {}
         self.uncovered: tuple[Path, ...] = ()
         self.stopped = False
+        self._asked = clock.now()
 
     @property
     def watches(self) -> int:
@@ -57,6 +58,11 @@ class ScriptedWatcher:
     def covered(self) -> frozenset[Path]:
         """The directories of all plans that are there."""
         return frozenset(item.path for plan in self.plans.values() for item in plan.items if item.path.is_dir())
+
+    @property
+    def settled(self) -> Instant:
+        """Until it was last asked, or until the first of what was not told yet."""
+        return min((report.after for report in self.reports), key=lambda instant: instant.monotonic, default=self._asked)
 
     def start(self) -> None:
         """Begin."""
@@ -72,6 +78,7 @@ class ScriptedWatcher:
     def take(self, timeout_seconds: float) -> list[Report]:
         """Tell everything; wait on the fake clock when there is nothing."""
         reports, self.reports = self.reports, []
+        self._asked = self.clock.now()
         if not reports:
             self.clock.advance(timeout_seconds)
         return reports
