@@ -1,8 +1,8 @@
 """What the record says of itself, for one store: start, heartbeat, stop and gaps, as ``coverage`` rows.
 
 A start, heartbeat or stop vouches: before its ``occurred_before`` nothing is missing since the one before it. (It is written later, at
-``observed_at``. How far a heartbeat goes is the watch's own account, ``Watcher.settled``, whatever the load.) A gap says that between its bounds something may be missing, and why. So every minute of a store lies in what a
-heartbeat vouches for, or in a gap.
+``observed_at``. How far a heartbeat goes is the watch's own account, ``Watcher.settled``, whatever the load.) A gap says that between its
+bounds something may be missing, and why. So every minute of a store lies in what a heartbeat vouches for, or in a gap.
 """
 
 from __future__ import annotations

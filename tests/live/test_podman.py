@@ -51,10 +51,11 @@ def of(rows: list[Recorded], action: str, subject: str, kind: str = "") -> list[
     return [row for row in about if row.action == action and row.link_kind != "mount"]
 
 
-def layer_of(podman: Podman, kind: str, name: str) -> str:
-    """Return the top layer of an image or container, as podman says it."""
+def layer_of(podman: Podman, kind: str, name: str) -> tuple[str, str]:
+    """Return the top layer of an image or container, as podman says it, and the name of its short link."""
     [inspected] = podman.told(kind, "inspect", name)
-    return Path(inspected["GraphDriver"]["Data"]["UpperDir"]).parent.name
+    layer = Path(inspected["GraphDriver"]["Data"]["UpperDir"]).parent
+    return layer.name, (layer / "link").read_text(encoding="ascii")
 
 
 def test_the_life_of_containers(podman: Podman) -> None:
@@ -66,15 +67,14 @@ def test_the_life_of_containers(podman: Podman) -> None:
         loaded = podman.load(podman.home / "app.tar")
         created = podman.create("localhost/app:1", "first", "/bin/sh", "-c", GROW)
         first = created.output
-        first_layer = layer_of(podman, "container", "first")
+        first_layer, _ = layer_of(podman, "container", "first")
         podman.run("start", "first")
         podman.create("localhost/app:1", "second")
         podman.run("start", "second")
         podman.run("stop", "--time", "0", "first")
         committed = podman.run("commit", "--quiet", "first", "localhost/committed:1")
         tagged = podman.run("tag", "localhost/app:1", "localhost/app:stable")
-        committed_layer = layer_of(podman, "image", "localhost/committed:1")
-        short = (podman.root / "overlay" / committed_layer / "link").read_text(encoding="ascii")
+        committed_layer, short = layer_of(podman, "image", "localhost/committed:1")
         removed = podman.run("rm", "first")
         true_times = file_times(podman.root)
         gone = podman.run("rmi", "localhost/committed:1")

@@ -122,6 +122,7 @@ class Rig:
         self.where = where
         self.clock = TickingClock()
         self.store = Playground.filled(where / "store", layers)
+        self.root = self.store.root  # what is recorded
         self.settings = settings or Settings(drain=0.0)
         self.filesystem = filesystem or QuickFileSystem()
         self.limit_bytes = limit_bytes
@@ -129,7 +130,7 @@ class Rig:
     @property
     def name(self) -> str:
         """The store root as in rows."""
-        return str(self.store.root)
+        return str(self.root)
 
     def start(self, *, watcher: ScriptedWatcher | None = None) -> Recorder:
         """Open spool and ledger and start a recorder, as the program does."""
@@ -146,9 +147,9 @@ class Rig:
             least_offset=Ledger.least_offset(state / "ledger", self.filesystem),
         )
         self.ledger = Ledger.open(state / "ledger", self.spool.reader, filesystem=self.filesystem)
-        driver = driver_for(self.store.root)
+        driver = driver_for(self.root)
         assert driver is not None
-        self.source = Source(driver, self.store.root)
+        self.source = Source(driver, self.root)
         self.watcher = watcher or ScriptedWatcher(self.clock)
         self.keeper = VersionKeeper(self.clock, threaded=False) if self.versions else None
         self.recorder = Recorder(
@@ -186,7 +187,7 @@ class Rig:
     ) -> tuple[int, int]:
         """Tell of an event with a given bracket."""
         place, _, name = path.rpartition("/")
-        change = Change(self.store.root / place if place else self.store.root, name, action, directory, cookie)
+        change = Change(self.root / place if place else self.root, name, action, directory, cookie)
         self.watcher.reports.append(WatchBatch((change,), after, before))
         return after.wall, before.wall
 
