@@ -27,15 +27,13 @@ from collector.rows import recorded
 from collector.safe import Signature
 from collector.stores.bolt import transaction_of
 from collector.stores.protocol import Driver, ReadsVersions, WatchPlan
-from collector.versions import Keeper, Version
+from collector.versions import COPIED_BYTES, Keeper, Version
 from linktrail.clock import NANOSECONDS, Instant
 from linktrail.events import Interval, Origin
 
 QUIET_SECONDS: Final = 2.0
 PARSED_BYTES: Final = 32 << 20
-"""How much of old versions is parsed a reading; what is beyond is unread."""
-COPIED_BYTES: Final = 8 << 20
-"""The same for each database, whose every transaction is parsed whole (up to a tenth of a second a MiB)."""
+"""How much of old versions is parsed a reading, beside ``COPIED_BYTES`` of each database; what is beyond is unread."""
 
 
 @dataclass(slots=True)
@@ -150,17 +148,18 @@ class VersionSteps:
     def _readable(self, path: str, versions: list[Version], seen: Signature | None, budget: int) -> Iterator[Version]:
         """Yield the versions whose content is known, the survey's own without data, and note the others as unread."""
         for version in versions:
-            self._note(path, version.after, version.before, missed=version.missed, of=version.missed + (not version.echo))
+            read = version.known and version.signature in (seen, None)
+            fits = version.data is not None and len(version.data) <= budget
+            unread = version.missed + (not read and not fits and not version.echo)
+            self._note(path, version.after, version.before, missed=unread, of=version.missed + (not version.echo))
             if version.known and version.signature == seen:
                 if version is versions[-1] or version.data is not None:
                     yield replace(version, data=None)
-            elif version.known and version.signature is None:
+            elif read:
                 yield version
-            elif version.data is not None and len(version.data) <= budget:
-                budget -= len(version.data)
+            elif fits:
+                budget -= len(version.data or b"")
                 yield version
-            elif not version.echo:
-                self._note(path, version.after, version.before, missed=1, of=0)
 
     def _contents(
         self, path: str, entries: list[Version], seen: Signature | None, survey: Survey

@@ -8,8 +8,9 @@ just put in place. Two promises:
   event) is counted as ``missed``, between two instants: the recorder makes a gap of it
 * a version came to stand between ``after`` and ``before``, by the watermark rule as everywhere
 
-A database in bolt's format (``*.db``) is written in place, in several writes a transaction; its versions are its transactions, and each is
-copied whole, up to ``DATABASE_BYTES``. Transactions are numbered, so those that were missed are counted by whoever takes the versions.
+A database in bolt's format (``*.db``) is written in place, in several writes a transaction; its versions are its transactions. Each is
+copied whole, up to ``DATABASE_BYTES``, and ``COPIED_BYTES`` a database for all that wait. Transactions are numbered, so those that were
+missed are counted by whoever takes the versions.
 
 Files are opened below the root without following links, and closed again at once; nothing is held open in a store. Limits:
 ``FILE_BYTES`` a version, ``KEPT_BYTES`` for all that wait to be taken. Writing a file in place (no engine does) is one version when it
@@ -37,6 +38,7 @@ from linktrail.errors import StoreError
 
 FILE_BYTES: Final = 8 << 20
 DATABASE_BYTES: Final = 4 << 20
+COPIED_BYTES: Final = 8 << 20
 KEPT_BYTES: Final = 64 << 20
 _DATABASE: Final = ".db"
 _IN_CLOSE_WRITE: Final = 0x8
@@ -296,24 +298,26 @@ class VersionKeeper:
         """
         after = self._since.pop(followed, after)
         *place, name = followed.path.split("/")
-        signature, content, known = None, None, True
+        signature, content, known, last = None, None, True, self._last.get(followed)
         try:
             with open_root(followed.root) as root, root.directory(*place) as directory:
-                copy = copied(directory, name, DATABASE_BYTES)
+                copy = copied(directory, name, DATABASE_BYTES, None if last is None else last.signature)
             if copy is None:
                 self._since[followed] = after
                 return
             signature = copy.signature
-            if copy.data is not None and self._kept + len(copy.data) <= self._kept_bytes:
-                content = copy.data
+            content = copy.data if self._has_room(followed, copy.data) else None
         except FileNotFoundError:
             pass
         except (OSError, StoreError, Defect):
             known = False
-        last = self._last.get(followed)
         if last is not None and (last.known, last.signature) == (known, signature):
             return  # the pages of the next one are being written
         self._add(followed, Version(followed.path, signature, content, *bracket(after, self._clock.now()), known=known), missed=0)
+
+    def _has_room(self, followed: Followed, data: bytes | None) -> bool:
+        waiting = sum(len(version.data or b"") for version in self._versions.get(followed, ()))
+        return data is not None and self._kept + len(data) <= self._kept_bytes and waiting + len(data) <= COPIED_BYTES
 
     def _add(self, followed: Followed, version: Version, *, missed: int) -> None:
         last = self._last.get(followed)

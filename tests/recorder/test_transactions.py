@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from collector import versions
 from collector.links import LinkKind
 from collector.safe import open_root
 from collector.store_recorder import UNREAD_VERSION
@@ -150,6 +151,21 @@ def test_what_nobody_has_read_is_counted(tmp_path: Path) -> None:
             world.keeper.look()
     _, [gap] = world.finish()
     assert str(gap["message"]).startswith(f"4 of 7 transactions of {META} ")
+
+
+@pytest.mark.parametrize(("limit", "unread"), [("DATABASE_BYTES", 6), ("COPIED_BYTES", 4)])
+def test_limits_cost_content_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, unread: int) -> None:
+    """A database that is too large, or more copies than are kept: what was seen and not copied is unread, as if nobody had looked."""
+    world = Tagging(tmp_path)
+    size = world.store.meta_path.stat().st_size
+    monkeypatch.setattr(versions, limit, 3 * size if limit == "COPIED_BYTES" else size // 8)
+    for _ in range(7):
+        world.keeper.look()
+        world.tag(NAMES[0])
+        world.keeper.look()
+    rows, [gap] = world.finish()
+    assert str(gap["message"]).startswith(f"{unread} of {unread + 1} transactions of {META} "), gap["message"]
+    assert len([row for row in of_link(rows, NAMES[0]) if row["link_kind"] == LinkKind.IMAGE_NAME]) == 7 - unread
 
 
 @pytest.mark.parametrize("name", ["containerd16-healthy", "containerd16-leaky"])

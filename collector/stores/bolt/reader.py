@@ -138,20 +138,21 @@ class BoltFile:
         return StoreUnreadableError(root=self._root, what=f"{self._path}: {words(error)}")
 
 
-def copied(directory: Directory, name: str, limit: int) -> Copy | None:
+def copied(directory: Directory, name: str, limit: int, known: Signature | None = None) -> Copy | None:
     """Return the last committed transaction of a file, unparsed; ``None`` when each time another one ended meanwhile.
 
-    Raises ``OSError``, and ``Defect`` where no meta page is valid.
+    Nothing is copied of the one that is ``known``. Raises ``OSError``, and ``Defect`` where no meta page is valid.
     """
     descriptor = directory.open_file(name)
     try:
         for _ in range(_COPY_ATTEMPTS):
             meta = _meta(descriptor)
             facts = os.fstat(descriptor)
+            signature = signature_of(facts, meta.txid)
             extent = min(meta.high * meta.page_size, facts.st_size)
-            data = _whole(descriptor, extent) if extent <= limit else None
+            data = _whole(descriptor, extent) if extent <= limit and signature != known else None
             if _meta(descriptor) == meta:
-                return Copy(signature_of(facts, meta.txid), data)
+                return Copy(signature, data)
     finally:
         os.close(descriptor)
     return None
