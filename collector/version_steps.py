@@ -182,7 +182,7 @@ class VersionSteps:
             survey = Survey.of(told.survey.kind, told.survey.root, links)
             interval = between(since or version.after, version.before)
             steps += [Timed(_owned(change, told.survey), interval, Origin.WATCH) for change in diff(before, survey)]
-            before = {key: recorded(link) for key, link in survey.links.items()}
+            before = {key: _with_owner(recorded(link), before.get(key)) for key, link in survey.links.items()}
             since = None
         return steps, before
 
@@ -277,6 +277,13 @@ def _times(signature: Signature) -> tuple[int, int]:
 
 def _of_file(key: LinkKey, path: str) -> bool:
     return key[2] == path or key[2].startswith(f"{path}#")
+
+
+def _with_owner(link: Link, before: Link | None) -> Link:
+    """Let a link keep its owner where one file alone does not name it."""
+    if link.owner is not NOBODY or before is None or before.owner is NOBODY:
+        return link
+    return replace(link, owner=before.owner)
 
 
 def _owned(change: LinkChange, survey: Survey) -> LinkChange:

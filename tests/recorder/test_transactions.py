@@ -142,6 +142,27 @@ def test_transactions_that_were_all_read_leave_no_gap(tmp_path: Path, read_every
             assert before - after < 30_000_000 or read_every == 1
 
 
+def test_whose_it_was_is_told_though_a_database_alone_does_not_say(tmp_path: Path) -> None:
+    """A snapshotter's database knows no containers: its record of a container's snapshot is told with its owner to the end."""
+    world = Tagging(tmp_path)
+    store = world.store
+    store.container("c1", "docker.io/library/base:1", "sha256:layer")
+    store.commit()
+    world.read()
+    for step in ("other", None, "c1"):
+        if step == "other":
+            store.snapshot("other", None, kind="active")
+        elif step == "c1":
+            store.remove_snapshot("c1", where="meta stored")
+        store.commit()
+        world.keeper.look()
+    rows, gaps = world.finish()
+    assert gaps == []
+    removed = [row for row in rows if row["action"] == "removed" and row["link_kind"] in (LinkKind.LAYER_RECORD, LinkKind.PARENT_POINTER)]
+    assert {row["file_path"] for row in removed} == {META, STORED}
+    assert {row["container_id"] for row in removed} == {"c1"}
+
+
 def test_what_nobody_has_read_is_counted(tmp_path: Path) -> None:
     """Of seven transactions two were read by themselves and the last by the survey: four are unread, in one gap."""
     world = Tagging(tmp_path)
