@@ -8,6 +8,7 @@ bounds something may be missing, and why. So every minute of a store lies in wha
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row
@@ -16,6 +17,15 @@ from collector.watch.interface import Watcher
 from linktrail import __version__
 from linktrail.clock import Clock, Instant
 from linktrail.events import Interval, Origin, Stamp
+
+DROPPED: Final = {
+    "spool-full": "more changed than could be kept while the spool took no rows; links made and removed meanwhile may be missing",
+    "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
+}
+"""Causes of gaps that the recorder itself makes, because its memory is bounded."""
+
+UNREAD_VERSION: Final = "unread-version"
+"""Cause of gaps in which a metadata file was replaced before it was read."""
 
 
 class Statements:

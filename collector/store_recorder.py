@@ -19,6 +19,7 @@ from typing import Final
 
 from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
+from collector.early import EarlyReader
 from collector.inside import InsideLayers
 from collector.ledger import StoreMemory
 from collector.links import LinkKind, Survey, removed
@@ -29,7 +30,7 @@ from collector.rows import link_row
 from collector.run_queue import waited_ns
 from collector.settings import Settings
 from collector.source import Source
-from collector.statements import Statements
+from collector.statements import DROPPED, UNREAD_VERSION, Statements
 from collector.store_findings import StoreFindings
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
@@ -40,15 +41,6 @@ from collector.watch.interface import Loss, Watcher
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
 from linktrail.events import Interval, Origin, Stamp
-
-DROPPED: Final = {
-    "spool-full": "more changed than could be kept while the spool took no rows; links made and removed meanwhile may be missing",
-    "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
-}
-"""Causes of gaps that the recorder itself makes, because its memory is bounded."""
-
-UNREAD_VERSION: Final = "unread-version"
-"""Cause of gaps in which a metadata file was replaced before it was read."""
 
 _RETRY_NS = 2 * NANOSECONDS
 _PART_ROWS: Final = 500  # some 2 kB each, while they are rows of Python
@@ -106,6 +98,7 @@ class StoreRecorder:
         self._tools = tools
         self._evidence = Evidence()
         self._lives = Lives()
+        self._early = EarlyReader(source.driver, tools.clock)
         self._versions = VersionSteps(source.driver, tools.keeper)
         self._real_root = source.real_root
         self._known = memory.vouched
@@ -143,8 +136,10 @@ class StoreRecorder:
             return
         self.events += 1
         self._evidence.saw(place, change.name, change.action, after, before)
-        if meaning.link is not None and not self._lives.saw(meaning.link, change.action, after, before):
-            self.dropped.add("event-limit")
+        if meaning.link is not None:
+            read = self._early.read(self._real_root, meaning.link, change.action)
+            if not self._lives.saw(meaning.link, change.action, after, before, read):
+                self.dropped.add("event-limit")
         if meaning.watch is not None:
             self._new_watches.append(meaning.watch)
         self._touch()
@@ -361,10 +356,8 @@ class StoreRecorder:
         By the watch's own account: how long ago something was does not tell that it has been heard, for a process may stand still.
         """
         waiting = self._dirty is not None or self.losses or self.dropped or self.down is not None or self.inside.oldest is not None
-        settled = self._tools.settled()
-        if waiting or self._previous is None or self._tools.watcher.mode == Unwatched.mode:
-            return
-        if settled.monotonic > self._previous.monotonic:
+        settled, watched = self._tools.settled(), self._tools.watcher.mode != Unwatched.mode
+        if watched and not waiting and self._previous is not None and settled.monotonic > self._previous.monotonic:
             self.memory.vouched = now.wall - (now.monotonic - settled.monotonic)
 
     def stop(self, now: Instant) -> None:

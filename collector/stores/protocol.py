@@ -125,3 +125,11 @@ class ReadsVersions(Protocol):
 
         All links of a survey with this path, or with ``path#...``, come from that file alone, so versions can be compared. Never raises.
         """
+
+
+@runtime_checkable
+class ReadsNames(Protocol):
+    """A driver that can read one link by its name, while all else may be changing."""
+
+    def read_name(self, root: Path, link: Link) -> Link | None:
+        """Return what stands at the path of ``link`` in the store at ``root`` now; ``None`` if nothing does. Never raises."""

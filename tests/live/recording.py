@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.live import STATUS_FILE
-from collector.store_recorder import UNREAD_VERSION
+from collector.statements import UNREAD_VERSION
 from linktrail.clock import SystemClock
 from linktrail.durable import LocalFileSystem
 from linktrail.errors import EXIT_GAPS, EXIT_OK

@@ -19,7 +19,7 @@ from collector.live import Status, StoreStatus, read_status, write_status
 from collector.program import Options, collect
 from collector.settings import Settings
 from collector.spool import Spool
-from collector.store_recorder import UNREAD_VERSION
+from collector.statements import UNREAD_VERSION
 from collector.stores.containers_storage import DRIVER
 from collector.watch.probe import FANOTIFY, INOTIFY, probe
 from linktrail.clock import SystemClock

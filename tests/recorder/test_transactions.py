@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from collector import versions
 from collector.links import LinkKind
 from collector.safe import open_root
-from collector.store_recorder import UNREAD_VERSION
+from collector.statements import UNREAD_VERSION
 from collector.stores.bolt import Defect, copied, root_of
 from collector.stores.containerd import Containerd
 from collector.stores.containerd.layout import META
