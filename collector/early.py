@@ -16,7 +16,7 @@ from collector.links import Link, LinkKind
 from collector.stores.protocol import Driver, ReadsNames
 from linktrail.clock import Clock, Instant
 
-READS: Final = 64
+READS: Final = 16
 WINDOW_NS: Final = 100_000_000
 
 
