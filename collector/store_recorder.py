@@ -320,7 +320,8 @@ class StoreRecorder:
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
         self.dropped.clear()
         self._state_unread(finished, all_of_it=False)
-        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, self._tools.settled(), reading.started)
+        losses = (loss.after for loss in self.losses)  # told while this was read; the next reading states them
+        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, self._tools.settled(), *losses, reading.started)
         self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
 
     def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
