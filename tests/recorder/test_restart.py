@@ -13,6 +13,7 @@ from collector.ledger import Ledger
 from collector.links import Link
 from collector.rows import link_row, recorded
 from collector.spool_reader import SpoolReader
+from collector.watch.interface import Cause, Loss, Report
 from linktrail.clock import Instant
 from linktrail.events import Interval, Origin, Row, Stamp
 from linktrail.testing.clock import START
@@ -143,6 +144,33 @@ def test_what_waits_unheard_is_vouched_for_by_no_heartbeat(tmp_path: Path) -> No
     [gap] = [row for row in rig.sealed("coverage") if row["kind"] == "gap"]
     assert gap["cause"] == "restart"
     assert bounds(gap)[0] <= watcher.heard.wall
+
+
+class TellsLate(ScriptedWatcher):
+    """Tells of a loss since ``since`` when it is asked next."""
+
+    since: Instant | None = None
+
+    def take(self, timeout_seconds: float) -> list[Report]:
+        """Tell of it once."""
+        if self.since is not None:
+            self.reports.append(Loss(Cause.OVERFLOW, "told late", self.since, self.clock.now()))
+            self.since = None
+        return super().take(timeout_seconds)
+
+
+def test_a_loss_that_is_told_while_the_store_is_read_is_not_vouched_away(tmp_path: Path) -> None:
+    """The reading that hears of it does not end it, so nothing after its beginning is vouched for; killed then, that time is a gap."""
+    rig = Rig(tmp_path)
+    watcher = TellsLate(rig.clock)
+    rig.start(watcher=watcher)
+    rig.settle(3)
+    since = rig.clock.now()
+    rig.clock.advance(1)
+    watcher.since = since
+    assert rig.recorder.stores[0].read()
+    assert (rig.recorder.stores[0].memory.vouched or 0) <= since.wall
+    rig.crash()
 
 
 def test_restart_gap_begins_where_the_record_ends(tmp_path: Path) -> None:
