@@ -5,7 +5,8 @@ Where the watch saw names come and go (``Meaning.link``), the steps are told one
 
 * the events since the previous reading are taken in order, as far as this reading certainly or possibly saw them (the shortest run that
   ends in what it found). The rest waits for the next reading, so no step is told twice, and none is lost
-* a step whose result nobody read has no target: ``created`` with target null, then ``removed``
+* a step whose result no survey read has the target that was read when its event came (``early``), if that is certain to have been the
+  result of that step; otherwise none: ``created`` with target null, then ``removed``
 * where the events do not lead to what was read (some lost, or still under way), the reading is the truth: one more step, in a wide
   interval, leads there. If the event of that step comes after all, it is not told again (``_owed``)
 
@@ -22,6 +23,7 @@ from typing import Final
 
 from collector.brackets import APPEARED, VANISHED, Bounds, Evidence, Reading
 from collector.differ import OWN_INODE, Action, LinkChange, Unread, diff, steps
+from collector.early import Read
 from collector.links import Link, LinkKey, LinkKind, Survey, removed
 from collector.rows import recorded
 from linktrail.clock import NANOSECONDS, Instant
@@ -70,6 +72,11 @@ class _Event:
     link: Link
     after: Instant
     before: Instant
+    read: Read | None = None
+
+    def is_read_before(self, later: _Event) -> bool:
+        """Tell whether what was read after this event was read before ``later`` happened."""
+        return self.read is not None and self.read.at.monotonic <= later.after.monotonic
 
 
 class Lives:
@@ -86,13 +93,16 @@ class Lives:
         """Return the number of events kept."""
         return self._count
 
-    def saw(self, link: Link, action: str, after: Instant, before: Instant) -> bool:
-        """Note that the name of ``link`` appeared or vanished; false when it was not noted because there are too many already."""
+    def saw(self, link: Link, action: str, after: Instant, before: Instant, read: Read | None = None) -> bool:
+        """Note that the name of ``link`` appeared or vanished; false when it was not noted because there are too many already.
+
+        ``read`` is what stood under the name after that.
+        """
         if action not in APPEARED and action not in VANISHED:
             return True
         if self._count >= EVENT_LIMIT:
             return False
-        self._events.setdefault(link.key, []).append(_Event(action in APPEARED, action == "created", link, after, before))
+        self._events.setdefault(link.key, []).append(_Event(action in APPEARED, action == "created", link, after, before, read))
         self._count += 1
         return True
 
@@ -156,7 +166,8 @@ class Lives:
         teller = _Teller(old, None if fitting is None else new, told, evidence)
         made_last = -1 if undecided else max((number for number, event in enumerate(life[:taken]) if event.appeared), default=-1)
         for number, event in enumerate(life[:taken]):
-            teller.step(event, last=number == made_last)
+            sure = not evidence.broken and number + 1 < len(life) and event.is_read_before(life[number + 1])
+            teller.step(event if sure else replace(event, read=None), last=number == made_last)
         if fitting is None and not undecided and teller.settle(new):
             self._owed[key] = (new is not None, told.reading.finished)
         return teller.result
@@ -263,7 +274,7 @@ class _Teller:
         return len(self.result) > before
 
     def _appear(self, event: _Event, result: Link | None) -> None:
-        made = result or recorded(event.link)
+        made = result or recorded(event.link if event.read is None else event.read.link)
         upper = self._upper(event, read=result is not None)
         if self._stands is not None and event.made:  # its end went unseen
             gone = LinkChange(Action.REMOVED, removed(self._stands), self._stands)

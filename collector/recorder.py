@@ -82,7 +82,7 @@ class Recorder:
         trees (``None``: the recorder itself).
         """
         self.outbox = Outbox(spool, settings.rows_limit)
-        tools = Tools(clock, watcher, self.outbox, settings, self._drain, statement, measurer, keeper)
+        tools = Tools(clock, watcher, self.outbox, settings, self._drain, self._settled, statement, measurer, keeper)
         self.stores = [StoreRecorder(source, ledger.store(source.name), tools, ledger_lost=ledger.lost) for source in sources]
         self._machine = machine
         self._measurer = measurer
@@ -93,7 +93,7 @@ class Recorder:
         self._ledger = ledger
         self._clock = clock
         self._settings = settings
-        self._last = clock.now()
+        self._last = self._certain = clock.now()
         self._beats = Pace(settings.heartbeat, self._last.monotonic + round(settings.heartbeat * NANOSECONDS))
         self._seals = Pace(settings.seal_interval)
         self._checkpoints = Pace(settings.checkpoint_interval)
@@ -246,18 +246,24 @@ class Recorder:
         Where no barrier can be raised, an instant of silence has to do.
         """
         barrier = self._barrier
+        now = self._clock.now()
         raised = barrier is not None and barrier.raise_flag()
         end = self._clock.now().monotonic + round(BARRIER_SECONDS * NANOSECONDS)
         while (left := end - self._clock.now().monotonic) > 0:
             reports = self._watcher.take(left / NANOSECONDS if raised else self._settings.drain)
             self._digest(reports)
             if barrier is not None and raised and barrier.seen:
+                self._certain = now
                 return True
             if not raised and not reports:
                 return True
         if barrier is not None and raised:
             barrier.missed()
         return False
+
+    def _settled(self) -> Instant:
+        """Return until when all that the watch heard has been taken in: by its own account, or because a barrier came back."""
+        return max(self._certain, self._watcher.settled, key=lambda instant: instant.monotonic)
 
     # --- time -----------------------------------------------------------------------------------------------------
 

@@ -1,13 +1,14 @@
 """What the record says of itself, for one store: start, heartbeat, stop and gaps, as ``coverage`` rows.
 
 A start, heartbeat or stop vouches: before its ``occurred_before`` nothing is missing since the one before it. (It is written later, at
-``observed_at``.) A gap says that between its bounds something may be missing, and why. So every minute of a store lies in what a
-heartbeat vouches for, or in a gap.
+``observed_at``. How far a heartbeat goes is the watch's own account, ``Watcher.settled``, whatever the load.) A gap says that between its
+bounds something may be missing, and why. So every minute of a store lies in what a heartbeat vouches for, or in a gap.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from collector.outbox import Outbox
 from collector.rows import Statement, coverage_row
@@ -16,6 +17,15 @@ from collector.watch.interface import Watcher
 from linktrail import __version__
 from linktrail.clock import Clock, Instant
 from linktrail.events import Interval, Origin, Stamp
+
+DROPPED: Final = {
+    "spool-full": "more changed than could be kept while the spool took no rows; links made and removed meanwhile may be missing",
+    "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
+}
+"""Causes of gaps that the recorder itself makes, because its memory is bounded."""
+
+UNREAD_VERSION: Final = "unread-version"
+"""Cause of gaps in which a metadata file was replaced before it was read."""
 
 
 class Statements:

@@ -19,6 +19,7 @@ from typing import Final
 
 from collector.brackets import Bounds, Evidence, Reading, between, since_wall
 from collector.differ import Action, LinkChange
+from collector.early import EarlyReader
 from collector.inside import InsideLayers
 from collector.links import LinkKind, Survey, removed
 from collector.lives import Lives, Round, Timed, in_order
@@ -28,7 +29,7 @@ from collector.rows import link_row
 from collector.run_queue import waited_ns
 from collector.settings import Settings
 from collector.source import Source
-from collector.statements import Statements
+from collector.statements import DROPPED, UNREAD_VERSION, Statements
 from collector.store_findings import StoreFindings
 from collector.store_memory import StoreMemory
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
@@ -41,18 +42,8 @@ from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
 from linktrail.events import Interval, Origin, Stamp
 
-DROPPED: Final = {
-    "spool-full": "more changed than could be kept while the spool took no rows; links made and removed meanwhile may be missing",
-    "event-limit": "more names changed between two readings than can be kept in mind; links made and removed meanwhile may be missing",
-}
-"""Causes of gaps that the recorder itself makes, because its memory is bounded."""
-
-UNREAD_VERSION: Final = "unread-version"
-"""Cause of gaps in which a metadata file was replaced before it was read."""
-
 _RETRY_NS = 2 * NANOSECONDS
 _PART_ROWS: Final = 500  # some 2 kB each, while they are rows of Python
-_SETTLED_NS = NANOSECONDS  # how long ago something must be for the watch to have told it, whatever the load
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +51,7 @@ class Tools:
     """What every store's recording uses.
 
     ``drain`` takes in what the watcher tells up to now, for all stores; it returns false when something may be missing.
+    ``settled`` is until when all that the watch heard has been taken in.
     """
 
     clock: Clock
@@ -67,6 +59,7 @@ class Tools:
     outbox: Outbox
     settings: Settings
     drain: Callable[[], bool]
+    settled: Callable[[], Instant]
     statement: str = ""
     measurer: Measurer | None = None
     keeper: Keeper | None = None
@@ -104,6 +97,7 @@ class StoreRecorder:
         self._tools = tools
         self._evidence = Evidence()
         self._lives = Lives()
+        self._early = EarlyReader(source.driver, tools.clock)
         self._versions = VersionSteps(source.driver, tools.keeper)
         self._real_root = source.real_root
         self._known = memory.vouched
@@ -140,8 +134,10 @@ class StoreRecorder:
             return
         self.events += 1
         self._evidence.saw(place, change.name, change.action, after, before)
-        if meaning.link is not None and not self._lives.saw(meaning.link, change.action, after, before):
-            self.dropped.add("event-limit")
+        if meaning.link is not None:
+            read = self._early.read(self._real_root, meaning.link, change.action)
+            if not self._lives.saw(meaning.link, change.action, after, before, read):
+                self.dropped.add("event-limit")
         if meaning.watch is not None:
             self._new_watches.append(meaning.watch)
         self._touch()
@@ -323,7 +319,8 @@ class StoreRecorder:
             gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
         self.dropped.clear()
         self._state_unread(finished, all_of_it=False)
-        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, reading.started)
+        losses = (loss.after for loss in self.losses)  # told while this was read; the next reading states them
+        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, self._tools.settled(), *losses, reading.started)
         self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
 
     def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
@@ -354,10 +351,14 @@ class StoreRecorder:
             self.statements.heartbeat(before, self.memory.vouched or now.wall, now)
 
     def _vouch(self, now: Instant) -> None:
-        """Vouch for all but the last moment, if nothing is waiting to be read or told."""
+        """Vouch for all that the watch has told, if nothing is waiting to be read or recorded.
+
+        By the watch's own account: how long ago something was does not tell that it has been heard, for a process may stand still.
+        """
         waiting = self._dirty is not None or self.losses or self.dropped or self.down is not None or self.inside.oldest is not None
-        if not waiting and self._previous is not None and self._tools.watcher.mode != Unwatched.mode:
-            self.memory.vouched = now.wall - min(_SETTLED_NS, now.monotonic - self._previous.monotonic)
+        settled, watched = self._tools.settled(), self._tools.watcher.mode != Unwatched.mode
+        if watched and not waiting and self._previous is not None and settled.monotonic > self._previous.monotonic:
+            self.memory.vouched = now.wall - (now.monotonic - settled.monotonic)
 
     def stop(self, now: Instant) -> None:
         """Say that recording ends here, and which gaps are still open."""

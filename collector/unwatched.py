@@ -10,7 +10,7 @@ from pathlib import Path
 
 from collector.stores.protocol import WatchPlan
 from collector.watch.interface import Report
-from linktrail.clock import Clock
+from linktrail.clock import Clock, Instant
 
 
 class Unwatched:
@@ -24,6 +24,11 @@ class Unwatched:
     def __init__(self, clock: Clock) -> None:
         """Wait with ``clock``."""
         self._clock = clock
+
+    @property
+    def settled(self) -> Instant:
+        """Nothing is ever told, so nothing is on its way."""
+        return self._clock.now()
 
     def start(self) -> None:
         """Begin nothing."""

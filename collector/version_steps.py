@@ -3,8 +3,8 @@
 A survey sees the newest version only. The versions that ``VersionKeeper`` read before it are compared one after the other, from what is
 recorded to what the survey read, so that a record that lived for one version is told as made and removed, with its target, each at the time
 of that version. A version that was not read may have held anything: it makes a gap ``unread-version``, from the instant when the one
-before it still stood until the next one did. Databases that are written in place count their transactions (fact ``transaction``): there,
-whatever was committed between two readings beyond the first is unread.
+before it still stood until the next one did. Databases count their transactions (fact ``transaction``), each of which is a version: there,
+the numbers between those that were read tell how many nobody has read.
 
 Gaps of one file that follow each other are joined into one row, written when the file was quiet for ``QUIET_SECONDS``, with the next
 heartbeat, or when recording ends: a busy store has a row a minute and file, not one a version. Nothing is vouched for beyond the
@@ -14,7 +14,7 @@ beginning of a gap that is not written yet (``doubtful``).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -25,14 +25,15 @@ from collector.links import NOBODY, Link, LinkKey, LinkKind, LinkState, Survey
 from collector.lives import Round, Timed
 from collector.rows import recorded
 from collector.safe import Signature
+from collector.stores.bolt import transaction_of
 from collector.stores.protocol import Driver, ReadsVersions, WatchPlan
-from collector.versions import Keeper, Version
+from collector.versions import COPIED_BYTES, Keeper, Version
 from linktrail.clock import NANOSECONDS, Instant
 from linktrail.events import Interval, Origin
 
 QUIET_SECONDS: Final = 2.0
 PARSED_BYTES: Final = 32 << 20
-"""How much of old versions is parsed a reading; what is beyond is unread."""
+"""How much of old versions is parsed a reading, beside ``COPIED_BYTES`` of each database; what is beyond is unread."""
 
 
 @dataclass(slots=True)
@@ -65,7 +66,7 @@ class VersionSteps:
         self._paths: tuple[str, ...] = ()
         self._waiting: dict[str, list[Version]] = {}
         self._read: dict[str, Signature | None] = {}  # by path, the version that the last reading saw
-        self._committed: dict[str, int] = {}  # by path, the transaction that the last reading saw
+        self._committed: dict[str, tuple[int, Instant | None]] = {}  # by path, the last transaction told, and after when it was committed
         self._doubts: dict[str, _Doubt] = {}
         self._behind = False  # what is recorded is older than the last reading
 
@@ -77,6 +78,7 @@ class VersionSteps:
             self._keeper.forget(self._root)
             self._waiting.clear()
             self._read.clear()
+            self._committed.clear()
         self._root = plan.root
         self._paths = tuple(os.fspath(file.relative_to(plan.root)) for file in plan.replaced)
         self._keeper.follow(plan.root, plan.replaced, previous)
@@ -92,17 +94,16 @@ class VersionSteps:
         budget = PARSED_BYTES
         for path in dict.fromkeys((*self._paths, *self._waiting)):
             seen, unread = _version_read(told.survey, path)
-            versions = self._until(path, seen, told.reading, unread=unread)
+            versions = self._numbered(path, self._until(path, seen, told.reading, unread=unread))
             self._read[path] = seen
             if told.previous is None or not versions:
                 continue  # what was before the first reading of a run is in the gap before it, or before the record began
-            entries = list(self._readable(path, versions, seen, budget))
-            budget -= sum(len(version.data or b"") for version in entries)
+            entries = list(self._readable(path, versions, seen, COPIED_BYTES if path in self._committed else budget))
+            budget -= 0 if path in self._committed else sum(len(version.data or b"") for version in entries)
             if [version.signature for version in entries if version.data is None] == [seen] and len(entries) == 1:
                 continue  # only what the survey read
             before = {key: link for key, link in result.items() if _of_file(key, path)}
-            contents = [(version, self._links(path, version, seen, told.survey)) for version in entries]
-            found, after = self._walk(contents, before, told)
+            found, after = self._walk(self._contents(path, entries, seen, told.survey), before, told)
             steps += found
             result = {**{key: link for key, link in result.items() if key not in before}, **after}
         self._waiting = {path: versions for path, versions in self._waiting.items() if versions}
@@ -130,23 +131,49 @@ class VersionSteps:
             self._waiting[path] = waiting[count:]
         return waiting[:count]
 
+    def _numbered(self, path: str, versions: list[Version]) -> list[Version]:
+        """Count, between the transactions of a database that were read, those that nobody has read."""
+        if path not in self._committed:
+            return versions
+        result = []
+        for version in versions:
+            if version.signature is None:
+                result += [version] if version.known else []  # it is gone; or it could not be read, which the next number tells
+                continue
+            number, (last, _) = transaction_of(version.signature), self._committed[path]
+            result.append(replace(version, missed=max(0, number - last - 1), echo=number == last))
+            self._committed[path] = (number, version.after)
+        return result
+
     def _readable(self, path: str, versions: list[Version], seen: Signature | None, budget: int) -> Iterator[Version]:
         """Yield the versions whose content is known, the survey's own without data, and note the others as unread."""
         for version in versions:
-            self._note(path, version.after, version.before, missed=version.missed, of=version.missed + (not version.echo))
+            read = version.known and version.signature in (seen, None)
+            fits = version.data is not None and len(version.data) <= budget
+            unread = version.missed + (not read and not fits and not version.echo)
+            self._note(path, version.after, version.before, missed=unread, of=version.missed + (not version.echo))
             if version.known and version.signature == seen:
                 if version is versions[-1] or version.data is not None:
                     yield replace(version, data=None)
-            elif version.known and version.signature is None:
+            elif read:
                 yield version
-            elif version.data is not None and len(version.data) <= budget:
-                budget -= len(version.data)
+            elif fits:
+                budget -= len(version.data or b"")
                 yield version
-            elif not version.echo:
+
+    def _contents(
+        self, path: str, entries: list[Version], seen: Signature | None, survey: Survey
+    ) -> Iterator[tuple[Version, tuple[Link, ...]]]:
+        """Yield versions with what they state; one of which nothing can be understood is unread."""
+        for version in entries:
+            links = self._links(path, version, seen, survey)
+            if links is not None:
+                yield version, links
+            else:
                 self._note(path, version.after, version.before, missed=1, of=0)
 
     def _walk(
-        self, contents: list[tuple[Version, tuple[Link, ...]]], before: Mapping[LinkKey, Link], told: Round
+        self, contents: Iterable[tuple[Version, tuple[Link, ...]]], before: Mapping[LinkKey, Link], told: Round
     ) -> tuple[list[Timed], Mapping[LinkKey, Link]]:
         """Return the steps between consecutive versions of one file, from what is recorded ``before`` them, and the links after them."""
         steps: list[Timed] = []
@@ -155,11 +182,11 @@ class VersionSteps:
             survey = Survey.of(told.survey.kind, told.survey.root, links)
             interval = between(since or version.after, version.before)
             steps += [Timed(_owned(change, told.survey), interval, Origin.WATCH) for change in diff(before, survey)]
-            before = {key: recorded(link) for key, link in survey.links.items()}
+            before = {key: _with_owner(recorded(link), before.get(key)) for key, link in survey.links.items()}
             since = None
         return steps, before
 
-    def _links(self, path: str, version: Version, seen: Signature | None, survey: Survey) -> tuple[Link, ...]:
+    def _links(self, path: str, version: Version, seen: Signature | None, survey: Survey) -> tuple[Link, ...] | None:
         if version.signature == seen:
             return tuple(link for key, link in survey.links.items() if _of_file(key, path))
         if version.data is None or self._reader is None:
@@ -167,17 +194,19 @@ class VersionSteps:
         return self._reader.version(path, version.data, survey)
 
     def _count_transactions(self, told: Round, evidence: Evidence) -> None:
+        """Count the transactions before the one that the survey read, as far as no version of it was told."""
         for link in told.survey.of_kind(LinkKind.METADATA_FILE):
             number = link.facts.get("transaction")
             if not isinstance(number, int):
                 continue
-            known = self._committed.get(link.path)
-            self._committed[link.path] = number
-            if known is None or told.previous is None or number <= known:
+            known, since = self._committed.get(link.path, (number, None))
+            self._committed[link.path] = (number, since if number == known else None)
+            if told.previous is None or number <= known:
                 continue
             first = None if evidence.broken else evidence.first_event(link.path)
             last = None if evidence.broken else evidence.last_event(link.path)
-            self._note(link.path, first or told.previous, last or told.reading.finished, missed=number - known - 1, of=number - known)
+            after = max((first or told.previous, since or told.previous), key=lambda instant: instant.monotonic)
+            self._note(link.path, after, last or told.reading.finished, missed=number - known - 1, of=number - known)
 
     # --- what is unread ---------------------------------------------------------------------------------------------
 
@@ -248,6 +277,13 @@ def _times(signature: Signature) -> tuple[int, int]:
 
 def _of_file(key: LinkKey, path: str) -> bool:
     return key[2] == path or key[2].startswith(f"{path}#")
+
+
+def _with_owner(link: Link, before: Link | None) -> Link:
+    """Let a link keep its owner where one file alone does not name it."""
+    if link.owner is not NOBODY or before is None or before.owner is NOBODY:
+        return link
+    return replace(link, owner=before.owner)
 
 
 def _owned(change: LinkChange, survey: Survey) -> LinkChange:

@@ -1,4 +1,4 @@
-"""Every version of the metadata files that an engine replaces by rename, read before the next one takes its place.
+"""Every version of the metadata files of an engine, read before the next one takes its place.
 
 What such a file said for a moment leaves no trace: an image name that was given and taken away between two surveys was in neither.
 So the directories of these files are watched through an inotify descriptor of their own, and a thread does nothing but read what was
@@ -7,6 +7,10 @@ just put in place. Two promises:
 * every replacement is counted. One whose content was not read (replaced again first, too large, beyond the memory allowed, a lost
   event) is counted as ``missed``, between two instants: the recorder makes a gap of it
 * a version came to stand between ``after`` and ``before``, by the watermark rule as everywhere
+
+A database in bolt's format (``*.db``) is written in place, in several writes a transaction; its versions are its transactions. Each is
+copied whole, up to ``DATABASE_BYTES``, and ``COPIED_BYTES`` a database for all that wait. Transactions are numbered, so those that were
+missed are counted by whoever takes the versions.
 
 Files are opened below the root without following links, and closed again at once; nothing is held open in a store. Limits:
 ``FILE_BYTES`` a version, ``KEPT_BYTES`` for all that wait to be taken. Writing a file in place (no engine does) is one version when it
@@ -25,6 +29,7 @@ from typing import Final, NamedTuple, Protocol
 
 from collector.links import LinkState
 from collector.safe import Root, Signature, open_root
+from collector.stores.bolt import Defect, copied
 from collector.watch import inotify
 from collector.watch.inotify import Inotify, columns, parts_of
 from collector.watch.watermark import Looks, Watermark, bracket
@@ -32,7 +37,10 @@ from linktrail.clock import Clock, Instant
 from linktrail.errors import StoreError
 
 FILE_BYTES: Final = 8 << 20
+DATABASE_BYTES: Final = 4 << 20
+COPIED_BYTES: Final = 8 << 20
 KEPT_BYTES: Final = 64 << 20
+_DATABASE: Final = ".db"
 _IN_CLOSE_WRITE: Final = 0x8
 _NEWS: Final = inotify.IN_MOVED_TO | inotify.IN_MOVED_FROM | inotify.IN_DELETE | _IN_CLOSE_WRITE
 _MASK: Final = _NEWS | inotify.IN_CREATE | inotify.IN_ONLYDIR  # with what happens to temporary names, no two news are alike and joined
@@ -43,6 +51,11 @@ class Followed(NamedTuple):
 
     root: Path
     path: str
+
+    @property
+    def is_database(self) -> bool:
+        """Whether it is a database, written in place."""
+        return self.path.endswith(_DATABASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,7 @@ class VersionKeeper:
         self._files: dict[tuple[int, str], Followed] = {}
         self._versions: dict[Followed, list[Version]] = {}
         self._last: dict[Followed, Version] = {}
+        self._since: dict[Followed, Instant] = {}  # after when databases changed that nobody could read, so fast they did
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -163,8 +177,9 @@ class VersionKeeper:
         self.follow(root, (), None)
         self.take(root)
         with self._lock:
-            for followed in [followed for followed in self._last if followed.root == root]:
-                del self._last[followed]
+            for known in (self._last, self._since):
+                for followed in [followed for followed in known if followed.root == root]:
+                    del known[followed]
 
     def look(self) -> None:
         """Read what has been replaced until now."""
@@ -191,7 +206,8 @@ class VersionKeeper:
         """Watch one directory; return the keys of its files."""
         try:
             with root.directory(*(place.split("/") if place else ())) as directory:
-                descriptor = self._inotify.add_open(directory.fd, _MASK)
+                written = inotify.IN_MODIFY if any(followed.is_database for followed in files) else 0
+                descriptor = self._inotify.add_open(directory.fd, _MASK | written)
         except OSError:  # not there; or it may not be watched, and then the plan's watch of it is refused too, and stated
             return set()
         keys = set()
@@ -201,7 +217,10 @@ class VersionKeeper:
             if key in self._files:
                 continue
             self._files[key] = followed
-            if since is not None and (version := self._read(followed, since)).signature is not None:
+            if followed.is_database:
+                if since is not None:
+                    self._copy(followed, since)
+            elif since is not None and (version := self._read(followed, since)).signature is not None:
                 self._add(followed, version, missed=1)
         return keys
 
@@ -248,9 +267,12 @@ class VersionKeeper:
             elif mask & inotify.IN_IGNORED:
                 for ended in [held for held in self._files if held[0] == descriptor]:
                     del self._files[ended]
-            elif mask & _NEWS and (found := self._files.get((descriptor, name))) is not None:
+            elif mask & (_NEWS | inotify.IN_MODIFY) and (found := self._files.get((descriptor, name))) is not None:
                 replaced[found] = replaced.get(found, 0) + 1
         for followed, count in replaced.items():
+            if followed.is_database:
+                self._copy(followed, after)
+                continue
             self._add(followed, self._read(followed, after), missed=count - 1)
 
     def _read(self, followed: Followed, after: Instant) -> Version:
@@ -267,6 +289,35 @@ class VersionKeeper:
         except (OSError, StoreError):
             known = False
         return Version(followed.path, signature, content, *bracket(after, self._clock.now()), known=known)
+
+    def _copy(self, followed: Followed, after: Instant) -> None:
+        """Read the transaction that stands now, if it is a new one.
+
+        What was not committed at one reading has happened after the changes that led to it; so where a reading comes to nothing, the
+        next one reaches back to its beginning. The writer that was faster is about to say so again.
+        """
+        after = self._since.pop(followed, after)
+        *place, name = followed.path.split("/")
+        signature, content, known, last = None, None, True, self._last.get(followed)
+        try:
+            with open_root(followed.root) as root, root.directory(*place) as directory:
+                copy = copied(directory, name, DATABASE_BYTES, None if last is None else last.signature)
+            if copy is None:
+                self._since[followed] = after
+                return
+            signature = copy.signature
+            content = copy.data if self._has_room(followed, copy.data) else None
+        except FileNotFoundError:
+            pass
+        except (OSError, StoreError, Defect):
+            known = False
+        if last is not None and (last.known, last.signature) == (known, signature):
+            return  # the pages of the next one are being written
+        self._add(followed, Version(followed.path, signature, content, *bracket(after, self._clock.now()), known=known), missed=0)
+
+    def _has_room(self, followed: Followed, data: bytes | None) -> bool:
+        waiting = sum(len(version.data or b"") for version in self._versions.get(followed, ()))
+        return data is not None and self._kept + len(data) <= self._kept_bytes and waiting + len(data) <= COPIED_BYTES
 
     def _add(self, followed: Followed, version: Version, *, missed: int) -> None:
         last = self._last.get(followed)

@@ -44,7 +44,8 @@ class WatchItem:
 class WatchPlan:
     """The directories that cover a store's plumbing, in the order in which they should be claimed.
 
-    ``replaced`` are metadata files (absolute) that the engine replaces by rename: each version of them is read, see ``ReadsVersions``.
+    ``replaced`` are metadata files (absolute) of which each version is read, see ``ReadsVersions``: files that the engine replaces by
+    rename, and databases in bolt's format (``*.db``), of which each transaction is a version.
     """
 
     root: Path
@@ -112,13 +113,23 @@ class Driver(Protocol):
 
 @runtime_checkable
 class ReadsVersions(Protocol):
-    """A driver whose metadata files are replaced whole (``WatchPlan.replaced``), so that what one version said can be told by itself.
+    """A driver whose metadata files change as a whole (``WatchPlan.replaced``), so that what one version said can be told by itself.
 
     Its surveys give the link of such a file the fact ``version``, the ``Signature`` of the file as it was read.
     """
 
-    def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
+    def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...] | None:
         """Return the links that ``path`` (relative to the root) states with the content ``data``; ``survey`` is a later reading.
+
+        ``None`` where nothing of it can be understood, so that nothing may be concluded from it.
 
         All links of a survey with this path, or with ``path#...``, come from that file alone, so versions can be compared. Never raises.
         """
+
+
+@runtime_checkable
+class ReadsNames(Protocol):
+    """A driver that can read one link by its name, while all else may be changing."""
+
+    def read_name(self, root: Path, link: Link) -> Link | None:
+        """Return what stands at the path of ``link`` in the store at ``root`` now; ``None`` if nothing does. Never raises."""

@@ -211,6 +211,9 @@ class FanotifyWatcher(Engine):
         with self._places.looking():
             return [*self._convert_all(), *self._counts.answered()]
 
+    def _unfinished(self) -> bool:
+        return bool(self._readings) or self._counts.waiting
+
     def _convert_all(self) -> list[Report]:
         reports: list[Report] = []
         with self._places.looking():

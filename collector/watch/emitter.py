@@ -15,7 +15,7 @@ import queue
 import select
 import threading
 from collections import deque
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
@@ -45,6 +45,13 @@ class Source(Protocol):
 
     def units(self, data: bytes) -> int:
         """Return how many units ``data`` is."""
+
+
+class Mark(NamedTuple):
+    """The ``passed`` first events that went to the backlog are all that was to be told of the time before ``until``."""
+
+    passed: int
+    until: Instant
 
 
 class RawRead(FileSystemEvent):
@@ -83,6 +90,8 @@ class Backlog(FileSystemEventHandler):
     def __init__(self, limit: int) -> None:
         """Hold up to ``limit`` bytes."""
         self.limit = limit
+        self.received = 0
+        self.collected = 0
         self._held = 0
         self._full = False
         self._events: deque[RawRead | Mishap] = deque()
@@ -103,6 +112,7 @@ class Backlog(FileSystemEventHandler):
         if isinstance(event, RawRead | Mishap):
             with self._changed:
                 self._events.append(event)
+                self.received += 1
                 self._changed.notify()
 
     def collect(self, timeout_seconds: float, limit: int) -> list[RawRead | Mishap]:
@@ -117,6 +127,7 @@ class Backlog(FileSystemEventHandler):
                 found.append(event)
                 size += len(event.data) if isinstance(event, RawRead) else 0
             self._held -= size
+            self.collected += len(found)
         return found
 
     def wake(self) -> None:
@@ -145,6 +156,8 @@ class DrainEmitter(EventEmitter):
         self.failure: BaseException | None = None
         self.sure = watermark.after
         self.beat: Instant = clock.now()  # the last sign of life
+        self.mark = Mark(backlog.received, watermark.after)
+        self._passed = backlog.received
         self._source = source
         self._backlog = backlog
         self._clock = clock
@@ -186,6 +199,8 @@ class DrainEmitter(EventEmitter):
         self._poll.poll(max(timeout, self._looks.seconds) * 1000)  # the caller gives what we were made with
         self.beat = now = self._clock.now()
         self.sure = self._watermark.after  # whatever happened before has been passed on
+        if self._dropped is None:
+            self.mark = Mark(self._passed, self.sure)
         for loss in self._pulse.beat(now):
             self.queue_event(Mishap(self.watch.path, loss))
         pending = self._source.pending()
@@ -212,6 +227,11 @@ class DrainEmitter(EventEmitter):
             self._pass(data, *bracket(self._watermark.consume(units), self._clock.now()))
             found += units
         return found
+
+    def queue_event(self, event: FileSystemEvent) -> None:
+        """Pass an event on; each is one of its own, so watchdog's queue joins none."""
+        super().queue_event(event)
+        self._passed += 1
 
     def _pass(self, data: bytes, after: Instant, before: Instant) -> None:
         if self._backlog.admit(len(data)):
@@ -246,6 +266,11 @@ class DrainObserver(BaseObserver):
     def sure(self) -> Instant:
         """Until when every change is known to have been read and passed on."""
         return self._drain.sure
+
+    @property
+    def mark(self) -> Mark:
+        """How much of what was passed on tells all of which time."""
+        return self._drain.mark
 
     @property
     def beat(self) -> Instant:

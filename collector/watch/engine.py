@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.stores.protocol import Change, WatchPlan
-from collector.watch.emitter import Backlog, DrainObserver, RawRead, Source
+from collector.watch.emitter import Backlog, DrainObserver, Mark, RawRead, Source
 from collector.watch.guard import Displaced, Guard, Identity
 from collector.watch.interface import Cause, Loss, Report, WatchBatch
 from collector.watch.limits import Budget
@@ -60,6 +60,8 @@ class Engine(ABC):
         self._source = self._opened_source()
         self._guard = Guard(self._opened)
         self._revive_at = 0
+        self._heard_until = self._opened
+        self._next_mark: Mark | None = None  # what must be taken for more to be told
 
     @property
     @abstractmethod
@@ -80,6 +82,11 @@ class Engine(ABC):
     def beat(self) -> Instant | None:
         """The last sign of life of the thread that drains the queue; ``None`` while there is none."""
         return None if self._observer is None else self._observer.beat
+
+    @property
+    def settled(self) -> Instant:
+        """Until when everything that this watch covers has been taken."""
+        return min(self._heard_until, self._guard.seen, key=lambda instant: instant.monotonic)
 
     def start(self) -> None:
         """Begin to drain. Raises ``WatchError`` where no thread can be started."""
@@ -126,6 +133,7 @@ class Engine(ABC):
             passed = (self._clock.now().monotonic - began) / NANOSECONDS
             remaining -= passed if passed > 0 else _SLICE_SECONDS  # a clock that stands still must not make us wait for ever
             if reports or remaining <= 0:
+                self._settle_events()
                 return reports
 
     def stop(self) -> None:
@@ -168,6 +176,10 @@ class Engine(ABC):
         """Return what an earlier read left for later."""
         return []
 
+    def _unfinished(self) -> bool:
+        """Tell whether something that was read is left for later."""
+        return False
+
     def _batch(self, changes: list[Change], raw: RawRead) -> list[Report]:
         return [WatchBatch(tuple(changes), raw.after, raw.before)] if changes else []
 
@@ -175,6 +187,16 @@ class Engine(ABC):
         reports += found
         if any(isinstance(report, Loss) and report.cause in _DOUBTFUL for report in found):
             self._doubted |= self._plans.keys()
+
+    def _settle_events(self) -> None:
+        """Note until when all events have been taken; where they come faster than they are taken, until when those at hand a while ago."""
+        if self._observer is None:
+            return
+        mark = self._next_mark or self._observer.mark
+        if self._backlog.collected < mark.passed or self._unfinished():
+            self._next_mark = mark
+        else:
+            self._heard_until, self._next_mark = mark.until, None
 
     def _look_around(self) -> list[Report]:
         now = self._clock.now()

@@ -81,6 +81,10 @@ class Watcher(Protocol):
     def uncovered(self) -> tuple[Path, ...]:
         """The planned directories that are not, although they are there. Each of them has a ``Loss`` that says why."""
 
+    @property
+    def settled(self) -> Instant:
+        """Until when everything that happened in what is covered has been returned by ``take``, whatever the load or a standstill."""
+
     def start(self) -> None:
         """Begin to drain. Raises ``WatchError`` where the kernel refuses."""
 

@@ -50,6 +50,11 @@ class LinkCounts:
         self._waiting: list[_Question] = []
         self._refused: list[RawRead] = []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether changes wait for ``answered``."""
+        return bool(self._waiting or self._refused)
+
     def named(self, target: Handle, directory: Handle, name: str) -> None:
         """Note that an object has got a name below a root."""
         if len(self._names) >= NAMES_LIMIT:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from collector.links import Survey
+from collector.links import Link, LinkKind, Survey
 from collector.stores.containers_storage import DRIVER
 from linktrail.testing.clock import FakeClock
 
@@ -162,3 +162,14 @@ def traces(paths: Iterable[Path]) -> dict[Path, tuple[object, ...]]:
 def _trace(facts: os.stat_result) -> tuple[object, ...]:
     kept = (facts.st_ino, facts.st_mode, facts.st_nlink, facts.st_size, facts.st_uid, facts.st_gid, facts.st_mtime_ns, facts.st_ctime_ns)
     return kept if stat.S_ISLNK(facts.st_mode) else (*kept, facts.st_atime_ns)
+
+
+def one(found: Survey, kind: LinkKind, path: str) -> Link:
+    """Return the only link of a kind at a path."""
+    (link,) = [link for link in found.of_kind(kind) if link.path == path]
+    return link
+
+
+def records(found: Survey) -> set[str]:
+    """Return the layers that have a record."""
+    return {link.subject for link in found.of_kind(LinkKind.LAYER_RECORD)}

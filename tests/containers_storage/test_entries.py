@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.stores.containers_storage.entries import DOCUMENTS, Entries
@@ -32,6 +32,7 @@ def engine(entries: list[Any]) -> bytes:
     return json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.sampled_from(METADATA_FILES), _DOCUMENTS), max_size=8))
 def test_the_same_as_read_whole(documents: list[tuple[str, list[Any]]]) -> None:
     """Hostile texts, entries within entries, repeated ids, wrong types: every version in a row."""
@@ -41,6 +42,7 @@ def test_the_same_as_read_whole(documents: list[tuple[str, list[Any]]]) -> None:
         assert entries.table(path, data) == read_table(path, data)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no property of it
 @given(_DOCUMENTS, st.data())
 def test_the_same_when_it_is_cut_or_mangled(document: list[Any], data: st.DataObject) -> None:
     """A version that a crash cut short, or with bytes of garbage in it, after one that was whole."""

@@ -32,6 +32,6 @@ def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         "'short-link-missing'",
         "('wait', 'in progress')",
         "('added', 'layer_record')",
-        "The record ",
+        "The record is complete",
     ):
         assert part in said, said

@@ -166,6 +166,7 @@ def test_without_deep_mode_nobody_looks_after_them_and_the_record_says_so(runnin
     running.start()
     running.until(lambda: running.of("/L")[-1]["link_state"] == "unreadable")
     running.inside("rm L")
+    running.until(lambda: len([row for row in running.rows("coverage") if row["kind"] == "start"]) == 2)  # sealed behind the links
     assert "changes inside the layers" in str([row for row in running.rows("coverage") if row["kind"] == "start"][-1]["message"])
     running.stop()
     running.mode = FANOTIFY

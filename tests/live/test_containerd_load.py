@@ -7,7 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from collector.check import run_check
@@ -20,6 +20,7 @@ from tests.needs import need
 
 READINGS = 1000
 _META = "io.containerd.metadata.v1.bolt/meta.db"
+_SNAPSHOTS = "io.containerd.snapshotter.v1.overlayfs/metadata.db"
 _LOAD = """
 set -e
 turn=0
@@ -54,10 +55,20 @@ def turns_of(engine: Containerd) -> int:
     return sum(1 for line in (engine.home / "turns").read_text(encoding="ascii").splitlines() if line.isdecimal())
 
 
-def locks_of(pid: int) -> list[str]:
-    """Return the lines of /proc/locks that are of a process, or of nobody that can be named."""
-    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
-    return [line.partition(": ")[2] for line in lines if re.search(rf" {pid} [0-9a-f]+:", line)]  # without its running number
+def locks_in(root: Path) -> dict[str, set[int]]:
+    """Return who (pid) holds or waits for a lock on which file below ``root``; -1 is nobody who can be named."""
+    files = {}
+    for place, _, names in os.walk(root):
+        for name in names:
+            with suppress(FileNotFoundError):
+                facts = os.lstat(Path(place, name))
+                files[f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"] = f"{place}/{name}"
+    held: dict[str, set[int]] = {}
+    for line in Path("/proc/locks").read_text(encoding="ascii").splitlines():
+        pid, file = re.findall(r" (-?\d+) ([0-9a-f]+:[0-9a-f]+:\d+) ", line)[0]
+        if file in files:
+            held.setdefault(os.path.relpath(files[file], root), set()).add(int(pid))
+    return held
 
 
 def whole(survey: Survey) -> int:
@@ -81,9 +92,10 @@ def test_a_thousand_readings_under_load() -> None:
         engine.run("snapshots", "prepare", "base-work")
         engine.run("snapshots", "commit", "base", "base-work")
         driver = Driver()
+        databases = {str(path.relative_to(engine.root)) for path in engine.root.rglob("*.db")}
+        assert {_META, _SNAPSHOTS} <= databases
         seen = [0]
         unstable = 0
-        before = locks_of(os.getpid())  # other tests of this process may hold locks of their own
         with load(engine) as process:
             for _ in range(3):
                 report = run_check([engine.root], clock=SystemClock())
@@ -100,8 +112,7 @@ def test_a_thousand_readings_under_load() -> None:
                 assert survey.problems == ()
                 seen.append(whole(survey))
                 if len(seen) % 50 == 0:
-                    assert set(locks_of(os.getpid())) <= set(before)
-                    assert locks_of(engine.pid), "the daemon holds the lock on its databases, as ever"
+                    assert locks_in(engine.root) == {database: {engine.pid} for database in databases}, "the daemon alone, as ever"
                     time.sleep(0.05)  # let the load get on where there are few processors
         assert seen == sorted(seen), "what was read once is not unread later"
         assert len(set(seen)) >= 5, "the load went on while it was read"

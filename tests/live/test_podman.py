@@ -13,7 +13,7 @@ import pytest
 from linktrail.clock import iso
 from tests.live.podman import Done, Killed, Podman, ids_of, layer_tar, own_directory, programs, write_image
 from tests.live.recording import Recorded, Recording, recording
-from tests.live.truth import agrees, expected_plumbing, file_times, plumbing, told_twice
+from tests.live.truth import agrees, expected_plumbing, file_times, plumbing, short_link_told, told_twice
 from tests.needs import need
 
 GROW = "dd if=/dev/zero of=/grown bs=1024 count=3000 2>/dev/null; sleep 1000"
@@ -51,6 +51,13 @@ def of(rows: list[Recorded], action: str, subject: str, kind: str = "") -> list[
     return [row for row in about if row.action == action and row.link_kind != "mount"]
 
 
+def layer_of(podman: Podman, kind: str, name: str) -> tuple[str, str]:
+    """Return the top layer of an image or container, as podman says it, and the name of its short link."""
+    [inspected] = podman.told(kind, "inspect", name)
+    layer = Path(inspected["GraphDriver"]["Data"]["UpperDir"]).parent
+    return layer.name, (layer / "link").read_text(encoding="ascii")
+
+
 def test_the_life_of_containers(podman: Podman) -> None:
     """Load, create, start, write, stop, commit, tag, remove: what is recorded is what happened, when it did, and nothing is wrong."""
     layers = app_layers()
@@ -60,16 +67,14 @@ def test_the_life_of_containers(podman: Podman) -> None:
         loaded = podman.load(podman.home / "app.tar")
         created = podman.create("localhost/app:1", "first", "/bin/sh", "-c", GROW)
         first = created.output
-        [inspected] = podman.told("container", "inspect", "first")
-        first_layer = Path(inspected["GraphDriver"]["Data"]["UpperDir"]).parent.name
+        first_layer, _ = layer_of(podman, "container", "first")
         podman.run("start", "first")
         podman.create("localhost/app:1", "second")
         podman.run("start", "second")
         podman.run("stop", "--time", "0", "first")
         committed = podman.run("commit", "--quiet", "first", "localhost/committed:1")
         tagged = podman.run("tag", "localhost/app:1", "localhost/app:stable")
-        [inspected] = podman.told("image", "inspect", "localhost/committed:1")
-        committed_layer = Path(inspected["GraphDriver"]["Data"]["UpperDir"]).parent.name
+        committed_layer, short = layer_of(podman, "image", "localhost/committed:1")
         removed = podman.run("rm", "first")
         true_times = file_times(podman.root)
         gone = podman.run("rmi", "localhost/committed:1")
@@ -86,7 +91,9 @@ def test_the_life_of_containers(podman: Podman) -> None:
     assert plumbing(rows, base) == expected_plumbing("created", base=True)
     assert plumbing(rows, middle) == plumbing(rows, top) == expected_plumbing("created")
     assert plumbing(rows, first_layer) == expected_plumbing(*both, image=False)
-    assert plumbing(rows, committed_layer, (committed.before, gone.after)) == expected_plumbing(*both)
+    assert plumbing(rows, committed_layer) == expected_plumbing(
+        *both, linked=short_link_told(rows, short, committed_layer, committed, gone)
+    )
     for layer, step in ((base, loaded), (middle, loaded), (top, loaded), (first_layer, created), (committed_layer, committed)):
         for row in of(rows, "created", layer):
             happened(row, step)

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tests.live.podman import Podman
+from tests.live.podman import Done, Podman
 from tests.live.recording import Recorded
 
 _BEGINNINGS = {"created", "observed"}
@@ -73,28 +73,38 @@ def agrees(rows: Sequence[Recorded], podman: Podman) -> None:
         assert depth == len(inspected["RootFS"]["Layers"])
 
 
-def plumbing(rows: Iterable[Recorded], layer: str, lived: tuple[int, int] | None = None) -> Counter[tuple[str, str]]:
-    """Return how often which (kind of link, action) of a layer's own plumbing was recorded; ``changed`` aside.
-
-    A short link that came and went before it could be read is told without a target, so of no layer: it is this one's when it did
-    while the layer ``lived`` (ns UTC).
-    """
+def plumbing(rows: Iterable[Recorded], layer: str) -> Counter[tuple[str, str]]:
+    """Return how often which (kind of link, action) of a layer's own plumbing was recorded; ``changed`` aside."""
     kinds = {"layer_record", "layer_directory", "parent_pointer", "link_file", "short_link", "lower_reference", "data_file"}
-
-    def is_of_layer(row: Recorded) -> bool:
-        unread = row.link_kind == "short_link" and row.layer_id is None and row.target is None
-        return layer in (row.subject, row.layer_id) or (unread and lived is not None and row.meets(*lived))
-
-    of_layer = (row for row in rows if row.link_kind in kinds and row.action != "changed" and is_of_layer(row))
+    of_layer = (row for row in rows if layer in (row.subject, row.layer_id) and row.link_kind in kinds and row.action != "changed")
     return Counter((row.link_kind, row.action) for row in of_layer)
 
 
-def expected_plumbing(*actions: str, base: bool = False, image: bool = True) -> Counter[tuple[str, str]]:
-    """Return what the engine does for one layer: everything once for each of ``actions`` (``created``, ``removed``)."""
-    kinds = ["layer_record", "layer_directory", "link_file", "short_link"]
+def expected_plumbing(*actions: str, base: bool = False, image: bool = True, linked: bool = True) -> Counter[tuple[str, str]]:
+    """Return what the engine does for one layer: everything once for each of ``actions`` (``created``, ``removed``).
+
+    Not ``linked``: its short link is told by name alone, see ``short_link_told``.
+    """
+    kinds = ["layer_record", "layer_directory", "link_file"]
+    kinds += ["short_link"] if linked else []
     kinds += [] if base else ["parent_pointer", "lower_reference"]
     kinds += ["data_file"] if image else []
     return Counter((kind, action) for kind in kinds for action in actions)
+
+
+def short_link_told(rows: Iterable[Recorded], name: str, layer: str, made: Done, gone: Done) -> bool:
+    """Assert that a short link that came and went was told as both, each once and in its time; tell whether with its target.
+
+    Where it was gone before it could be read, its target is unknown in both rows, and so is its layer. There is no third way.
+    """
+    mine = [row for row in rows if (row.link_kind, row.subject) == ("short_link", name)]
+    assert [row.action for row in mine] == ["created", "removed"], mine
+    assert {row.origin for row in mine} == {"watch"}, mine
+    assert mine[0].meets(made.before, made.after), (mine, made)
+    assert mine[1].meets(gone.before, gone.after), (mine, gone)
+    known = mine[0].target is not None
+    assert (mine[0].target, mine[0].layer_id, mine[1].layer_id) == ((f"../{layer}/diff", layer, layer) if known else (None,) * 3), mine
+    return known
 
 
 def file_times(root: Path) -> dict[tuple[str, str], int]:

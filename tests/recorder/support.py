@@ -47,6 +47,7 @@ class ScriptedWatcher:
         self.plans: dict[Path, WatchPlan] = {}
         self.uncovered: tuple[Path, ...] = ()
         self.stopped = False
+        self._asked = clock.now()
 
     @property
     def watches(self) -> int:
@@ -57,6 +58,11 @@ class ScriptedWatcher:
     def covered(self) -> frozenset[Path]:
         """The directories of all plans that are there."""
         return frozenset(item.path for plan in self.plans.values() for item in plan.items if item.path.is_dir())
+
+    @property
+    def settled(self) -> Instant:
+        """Until it was last asked, or until the first of what was not told yet."""
+        return min((report.after for report in self.reports), key=lambda instant: instant.monotonic, default=self._asked)
 
     def start(self) -> None:
         """Begin."""
@@ -72,6 +78,7 @@ class ScriptedWatcher:
     def take(self, timeout_seconds: float) -> list[Report]:
         """Tell everything; wait on the fake clock when there is nothing."""
         reports, self.reports = self.reports, []
+        self._asked = self.clock.now()
         if not reports:
             self.clock.advance(timeout_seconds)
         return reports
@@ -115,6 +122,7 @@ class Rig:
         self.where = where
         self.clock = TickingClock()
         self.store = Playground.filled(where / "store", layers)
+        self.root = self.store.root  # what is recorded
         self.settings = settings or Settings(drain=0.0)
         self.filesystem = filesystem or QuickFileSystem()
         self.limit_bytes = limit_bytes
@@ -122,7 +130,7 @@ class Rig:
     @property
     def name(self) -> str:
         """The store root as in rows."""
-        return str(self.store.root)
+        return str(self.root)
 
     def start(self, *, watcher: ScriptedWatcher | None = None) -> Recorder:
         """Open spool and ledger and start a recorder, as the program does."""
@@ -139,9 +147,9 @@ class Rig:
             least_offset=Ledger.least_offset(state / "ledger", self.filesystem),
         )
         self.ledger = Ledger.open(state / "ledger", self.spool.reader, filesystem=self.filesystem)
-        driver = driver_for(self.store.root)
+        driver = driver_for(self.root)
         assert driver is not None
-        self.source = Source(driver, self.store.root)
+        self.source = Source(driver, self.root)
         self.watcher = watcher or ScriptedWatcher(self.clock)
         self.keeper = VersionKeeper(self.clock, threaded=False) if self.versions else None
         self.recorder = Recorder(
@@ -179,7 +187,7 @@ class Rig:
     ) -> tuple[int, int]:
         """Tell of an event with a given bracket."""
         place, _, name = path.rpartition("/")
-        change = Change(self.store.root / place if place else self.store.root, name, action, directory, cookie)
+        change = Change(self.root / place if place else self.root, name, action, directory, cookie)
         self.watcher.reports.append(WatchBatch((change,), after, before))
         return after.wall, before.wall
 

@@ -19,7 +19,7 @@ from collector.live import Status, StoreStatus, read_status, write_status
 from collector.program import Options, collect
 from collector.settings import Settings
 from collector.spool import Spool
-from collector.store_recorder import UNREAD_VERSION
+from collector.statements import UNREAD_VERSION
 from collector.stores.containers_storage import DRIVER
 from collector.watch.probe import FANOTIFY, INOTIFY, probe
 from linktrail.clock import SystemClock
@@ -47,13 +47,14 @@ class Running:
         except BaseException as error:  # noqa: BLE001 - handed to the test
             self.error = error
 
-    def wait(self, seconds: float = 20) -> Status:
-        """Wait until the status says that nothing from before now is missing, and nothing waits to be sealed."""
+    def wait(self, seconds: float = 20, *, findings: int = 0) -> Status:
+        """Wait until the status says that nothing from before now is missing, nothing waits to be sealed, and so much is found."""
         begun = time.time_ns()
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.error is None:
             status = read_status(self.state)
-            if status is not None and status.stores and (status.stores[0].vouched or 0) > begun and not status.rows_waiting:
+            read = status is not None and status.stores and (status.stores[0].vouched or 0) > begun and not status.rows_waiting
+            if status is not None and read and status.findings >= findings:
                 return status
             time.sleep(0.02)
         raise AssertionError(f"never settled: {self.error}")
@@ -137,8 +138,7 @@ def test_live_status(running: tuple[Playground, Running]) -> None:
     """What the live view shows: the store, what is open, how it is watched."""
     store, program = running
     store.unlink(short_name(1))
-    time.sleep(3)
-    status = program.wait()
+    status = program.wait(findings=1)
     [shown] = status.stores
     assert (shown.root, shown.kind, shown.layers, shown.images) == (str(store.root), "containers_storage", 4, 1)
     assert shown.links == len(fold([row for table, row in spool_rows(program.state / "spool") if table == "links"]))

@@ -13,10 +13,12 @@ from collector.ledger import Ledger
 from collector.links import Link
 from collector.rows import link_row, recorded
 from collector.spool_reader import SpoolReader
+from collector.watch.interface import Cause, Loss, Report
+from linktrail.clock import Instant
 from linktrail.events import Interval, Origin, Row, Stamp
 from linktrail.testing.clock import START
 from tests.recorder.playground import layer_id, short_name
-from tests.recorder.support import Rig, bounds, fold, of_link, plain, spool_rows
+from tests.recorder.support import Rig, ScriptedWatcher, bounds, fold, of_link, plain, spool_rows
 from tests.recorder.test_truth import assert_same, check_presence
 from tests.recorder.world import NAMES, World
 
@@ -107,6 +109,68 @@ def assert_numbers(world: Restarting) -> None:
             runs.setdefault(row["run"], []).append(row["seq"])
     for numbers in runs.values():
         assert numbers == list(range(len(numbers)))
+
+
+class Stalled(ScriptedWatcher):
+    """Has told everything until ``heard``; what happens after that is still in a queue that nobody reads."""
+
+    heard: Instant | None = None
+
+    @property
+    def settled(self) -> Instant:
+        """Until ``heard``, once it is set."""
+        return self.heard or super().settled
+
+
+def test_what_waits_unheard_is_vouched_for_by_no_heartbeat(tmp_path: Path) -> None:
+    """A collector that stood still says nothing, as it goes on, of what happened meanwhile; killed then, all of that time is a gap."""
+    rig = Rig(tmp_path)
+    watcher = Stalled(rig.clock)
+    rig.start(watcher=watcher)
+    rig.settle(3)
+    watcher.heard = rig.clock.now()
+    rig.clock.advance(100)
+    rig.store.link(short_name(7), f"../{layer_id(0)}/diff")
+    rig.store.unlink(short_name(7))
+    rig.clock.advance(20)
+    rig.recorder.step(0)
+    beats = [row for row in rig.sealed("coverage") if row["kind"] == "heartbeat"]
+    assert beats
+    assert bounds(beats[-1])[1] <= watcher.heard.wall
+    rig.crash()
+    rig.clock.advance(5)
+    rig.start()
+    rig.recorder.step(0)
+    [gap] = [row for row in rig.sealed("coverage") if row["kind"] == "gap"]
+    assert gap["cause"] == "restart"
+    assert bounds(gap)[0] <= watcher.heard.wall
+
+
+class TellsLate(ScriptedWatcher):
+    """Tells of a loss since ``since`` when it is asked next."""
+
+    since: Instant | None = None
+
+    def take(self, timeout_seconds: float) -> list[Report]:
+        """Tell of it once."""
+        if self.since is not None:
+            self.reports.append(Loss(Cause.OVERFLOW, "told late", self.since, self.clock.now()))
+            self.since = None
+        return super().take(timeout_seconds)
+
+
+def test_a_loss_that_is_told_while_the_store_is_read_is_not_vouched_away(tmp_path: Path) -> None:
+    """The reading that hears of it does not end it, so nothing after its beginning is vouched for; killed then, that time is a gap."""
+    rig = Rig(tmp_path)
+    watcher = TellsLate(rig.clock)
+    rig.start(watcher=watcher)
+    rig.settle(3)
+    since = rig.clock.now()
+    rig.clock.advance(1)
+    watcher.since = since
+    assert rig.recorder.stores[0].read()
+    assert (rig.recorder.stores[0].memory.vouched or 0) <= since.wall
+    rig.crash()
 
 
 def test_restart_gap_begins_where_the_record_ends(tmp_path: Path) -> None:

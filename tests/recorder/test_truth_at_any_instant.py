@@ -105,7 +105,9 @@ class Life:
             assert self.process.is_alive(), f"the collector ended: {self.process.exitcode}"
             status = read_status(self.state)
             store = status.stores[0] if status is not None and status.stores else None
-            if status is not None and store is not None and store.down is None and (store.read_at or 0) > now and not status.rows_waiting:
+            if store is None or status is None or store.down is not None or status.rows_waiting:
+                continue
+            if (store.read_at or 0) > now:
                 return
         raise AssertionError(f"the collector never settled: {read_status(self.state)}")
 

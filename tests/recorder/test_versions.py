@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.links import Survey
-from collector.store_recorder import UNREAD_VERSION
+from collector.statements import UNREAD_VERSION
 from collector.stores.containers_storage import ContainersStorage
 from collector.versions import Version, VersionKeeper
 from linktrail.clock import Instant, SystemClock

@@ -12,7 +12,7 @@ from collector.settings import Settings
 from collector.source import Source
 from collector.stores.protocol import Change, Progress
 from collector.watch.interface import Cause, Loss, Report, WatchBatch
-from linktrail.clock import Clock
+from linktrail.clock import Clock, Instant
 from tests.recorder.playground import short_name
 from tests.recorder.support import Rig, ScriptedWatcher, TickingClock
 
@@ -27,6 +27,11 @@ class KernelWatcher(ScriptedWatcher):
         super().__init__(clock)
         self._queue: list[Change] = []
         self._mark = clock.now()
+
+    @property
+    def settled(self) -> Instant:
+        """Until the queue was last read, while something waits in it."""
+        return min(self._mark, super().settled, key=lambda instant: instant.monotonic) if self._queue else super().settled
 
     def happen(self, change: Change) -> None:
         """Queue an event."""

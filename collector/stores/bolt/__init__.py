@@ -6,7 +6,21 @@ Source of the format: go.etcd.io/bbolt, internal/common (page.go, meta.go, inode
 
 from __future__ import annotations
 
-from collector.stores.bolt.reader import BoltFile, Image
+from collector.stores.bolt.pages import Defect
+from collector.stores.bolt.reader import BoltFile, Copy, Image, copied, root_of, signature_of, transaction_of
 from collector.stores.bolt.tree import Bucket, Node, Value, entries
 
-__all__ = ["BoltFile", "Bucket", "Image", "Node", "Value", "entries"]
+__all__ = [
+    "BoltFile",
+    "Bucket",
+    "Copy",
+    "Defect",
+    "Image",
+    "Node",
+    "Value",
+    "copied",
+    "entries",
+    "root_of",
+    "signature_of",
+    "transaction_of",
+]

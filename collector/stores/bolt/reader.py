@@ -7,6 +7,10 @@ committed. So: read the meta pages, read the file, read the meta pages again; if
 one, every page of it was whole all the time. If not, the reading is thrown away before a byte of it is parsed, and tried again
 ``ATTEMPTS`` times (a file that parses proves nothing: torn ones do).
 
+The older meta page is no second version to read. Its tree shares its pages with N's but for those that N freed, and these are where N+1
+writes, before any meta page says so (bbolt releases them when N+1 begins): a reading of it can be torn with both meta pages unmoved, and no
+page carries a checksum. Whoever wants every transaction reads each as soon as it stands (``copied``).
+
 One invalid meta page is normal: it is the one being written, or the damage that having two is for.
 
 Reading again costs a read of the file and a comparison of its pages in use, not a parse: see ``tree``. A file whose status and meta
@@ -18,10 +22,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from collector.links import LinkState
-from collector.safe import Directory, refused, words
+from collector.safe import Directory, Signature, refused, words
 from collector.stores.bolt.pages import Defect, Meta, Read, find_meta
 from collector.stores.bolt.tree import Bucket, Builder, Node
 from linktrail.clock import Clock
@@ -30,6 +34,7 @@ from linktrail.errors import BoltError, StoreUnreadableError, StoreUnstableError
 ATTEMPTS: Final = 20
 LIMIT_BYTES: Final = 1 << 30
 _PAUSE_SECONDS: Final = 0.002
+_COPY_ATTEMPTS: Final = 3
 _BUFFER: Final = 1 << 16
 
 
@@ -46,6 +51,13 @@ class Image:
     def txid(self) -> int:
         """The number of the transaction."""
         return self.meta.txid
+
+
+class Copy(NamedTuple):
+    """One committed transaction of a file, whole; ``data`` is ``None`` where it is larger than wanted."""
+
+    signature: Signature
+    data: bytes | None
 
 
 class BoltFile:
@@ -124,6 +136,45 @@ class BoltFile:
 
     def _unreadable(self, error: OSError) -> StoreUnreadableError:
         return StoreUnreadableError(root=self._root, what=f"{self._path}: {words(error)}")
+
+
+def copied(directory: Directory, name: str, limit: int, known: Signature | None = None) -> Copy | None:
+    """Return the last committed transaction of a file, unparsed; ``None`` when each time another one ended meanwhile.
+
+    Nothing is copied of the one that is ``known``. Raises ``OSError``, and ``Defect`` where no meta page is valid.
+    """
+    descriptor = directory.open_file(name)
+    try:
+        for _ in range(_COPY_ATTEMPTS):
+            meta = _meta(descriptor)
+            facts = os.fstat(descriptor)
+            signature = signature_of(facts, meta.txid)
+            extent = min(meta.high * meta.page_size, facts.st_size)
+            data = _whole(descriptor, extent) if extent <= limit and signature != known else None
+            if _meta(descriptor) == meta:
+                return Copy(signature, data)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def root_of(data: bytes) -> Bucket:
+    """Return the root bucket of a file that was ``copied``. Raises ``Defect``."""
+
+    def read(offset: int, size: int) -> bytes:
+        return data[offset : offset + size]
+
+    return Builder(read, find_meta(read), same={}, changed=frozenset()).build()
+
+
+def signature_of(facts: os.stat_result, txid: int) -> Signature:
+    """Return what tells one transaction of a file from the next; its number stands in the place of the times, in whose order it is."""
+    return Signature(facts.st_ino, 0, txid, txid)
+
+
+def transaction_of(signature: Signature) -> int:
+    """Return the number of the transaction in its signature."""
+    return signature.mtime_ns
 
 
 def _meta(descriptor: int) -> Meta:

@@ -3,7 +3,7 @@
 The driver reads two kinds of bolt files (``meta.db``, and a ``metadata.db`` for each snapshotter) without a lock, and directories; it asks
 no engine. ``records`` decodes one object, ``metadata`` and ``snapshotter`` whole files, ``leaves`` keeps what was made of unchanged pages,
 ``ownership`` says who owns what, ``meta_links``, ``snapshotter_links`` and ``directories`` make the links, ``survey`` puts them together,
-``watching`` says what to watch and what a change means.
+``version`` does so for one transaction, ``watching`` says what to watch and what a change means.
 
 A snapshot has three names: the number of its directory (``115``), its key in metadata.db (``default/122/k2``), and its name in meta.db
 (``k2``, or a chain id). **In links a layer is its key**, the only one of the three that both databases know and that is unique over
@@ -53,10 +53,11 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from collector.links import StoreKind, Survey
+from collector.links import Link, StoreKind, Survey
 from collector.safe import is_root
 from collector.stores.containerd.layout import usual_roots
 from collector.stores.containerd.survey import State, is_store, read_store
+from collector.stores.containerd.version import version_links
 from collector.stores.containerd.watching import interpret, plan
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
@@ -106,6 +107,10 @@ class Containerd:
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""
         return interpret(root, change)
+
+    def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...] | None:
+        """Return what one transaction of a database states."""
+        return version_links(path, data, survey)
 
 
 DRIVER: Final = Containerd()

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from collector.links import Link, LinkKind, LinkState, Problem
 from collector.safe import Directory, words
-from collector.stores.bolt import BoltFile, Image
+from collector.stores.bolt import BoltFile, Image, signature_of
 from collector.stores.containerd.layout import (
     META,
     database_of,
@@ -33,6 +33,7 @@ class File(NamedTuple):
         facts: dict[str, Any] = {}
         if self.image is not None:
             facts = {"size": self.image.facts.st_size, "mtime_ns": self.image.facts.st_mtime_ns, "transaction": self.image.txid}
+            facts["version"] = signature_of(self.image.facts, self.image.txid)
         detail = {"error": self.error} if self.error else {}
         return Link(LinkKind.METADATA_FILE, path, path, state=self.state, detail=detail, facts=facts)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from collector.stores.bolt import Bucket, Image
+from collector.stores.bolt import Bucket
 from collector.stores.containerd import records
 from collector.stores.containerd.layout import qualified
 from collector.stores.containerd.leaves import Leaf, Memory, merged, read_leaves, records_of
@@ -61,9 +61,9 @@ class Namespace:
         return found
 
 
-def read_namespaces(image: Image | None, memory: Memory) -> list[Namespace]:
-    """Return the namespaces of meta.db, in the order of their names."""
-    version = image.root.bucket(b"v1") if image else None
+def read_namespaces(root: Bucket | None, memory: Memory) -> list[Namespace]:
+    """Return the namespaces of meta.db, in the order of their names; ``root`` is its root bucket."""
+    version = root.bucket(b"v1") if root else None
     return [_namespace(decode(key), value, memory) for key, value in version.items() if isinstance(value, Bucket)] if version else []
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from collector.stores.bolt import Bucket, Image, Node, entries
+from collector.stores.bolt import Bucket, Node, entries
 from collector.stores.containerd.layout import qualified
 from collector.stores.containerd.leaves import Leaf, Memory, merged, read_leaves
 from collector.stores.containerd.records import stored_snapshot
@@ -42,11 +42,11 @@ class Snapshots:
     keys: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_snapshots(snapshotter: str, image: Image, memory: Memory) -> Snapshots:
-    """Return what metadata.db records."""
+def read_snapshots(snapshotter: str, root: Bucket, memory: Memory) -> Snapshots:
+    """Return what metadata.db records; ``root`` is its root bucket."""
     found = Snapshots(snapshotter)
-    found.leaves = read_leaves(image.root.bucket(b"v1", b"snapshots"), memory, ("stored", snapshotter), stored_snapshot)
-    index = image.root.bucket(b"v1", b"parents")
+    found.leaves = read_leaves(root.bucket(b"v1", b"snapshots"), memory, ("stored", snapshotter), stored_snapshot)
+    index = root.bucket(b"v1", b"parents")
     found.index = [Leaf(node, memory.once(node, ("index", snapshotter), _children)) for node in index.leaves()] if index else []
     found.parents = merged(found.leaves, memory, ("parents", snapshotter), partial(_parents, snapshotter))
     found.numbers = merged(found.leaves, memory, ("numbers", snapshotter), partial(_numbers, snapshotter))

@@ -106,8 +106,8 @@ def _settled(opened: Root, root: Path, clock: Clock, progress: Progress, earlier
 def _fill(links: Links, files: Files, disk: Disk, state: State, progress: Progress) -> None:
     """Add the links of all objects."""
     memory = state.memory
-    namespaces = read_namespaces(files.meta.image, memory)
-    stores = [read_snapshots(name, file.image, memory) for name, file in files.stores.items() if file.image is not None]
+    namespaces = read_namespaces(files.meta.image.root if files.meta.image is not None else None, memory)
+    stores = [read_snapshots(name, file.image.root, memory) for name, file in files.stores.items() if file.image is not None]
     parents: dict[str, str] = {}
     for store in stores:
         parents.update(store.parents)

@@ -20,9 +20,11 @@ from collector.stores.containerd.layout import (
     CONTENT,
     DATABASE,
     INGEST,
+    META,
     META_DIRECTORY,
     META_NAME,
     SNAPSHOTTER,
+    database_of,
     home_of,
     is_temporary,
     layout_of,
@@ -45,9 +47,10 @@ def plan(root: Path) -> WatchPlan:
                 raise NoStoreError(root=root, what="neither meta.db nor a snapshotter's metadata.db in it")
             base = opened.path
             items = [WatchItem(base / place, purpose) for place, purpose in _places(opened) if is_directory(opened, place)]
+            databases = (META, *map(database_of, snapshotters_in(opened)))
         except OSError as error:
             raise StoreUnreadableError(root=root, what=words(error)) from error
-    return WatchPlan(base, tuple(items))
+    return WatchPlan(base, tuple(items), tuple(base / path for path in databases))
 
 
 def _places(opened: Directory) -> Iterator[tuple[str, Purpose]]:

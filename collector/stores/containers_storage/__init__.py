@@ -18,6 +18,7 @@ from collector.stores.containers_storage.additional import additional_stores, us
 from collector.stores.containers_storage.metadata import Remembered
 from collector.stores.containers_storage.survey import is_store, read_store, version_links
 from collector.stores.containers_storage.watching import interpret, plan
+from collector.stores.overlay.layers import read_name
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
 
@@ -60,6 +61,10 @@ class ContainersStorage:
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""
         return interpret(root, change)
+
+    def read_name(self, root: Path, link: Link) -> Link | None:
+        """Return what stands under the name of a short link now."""
+        return read_name(root, link)
 
     def version(self, path: str, data: bytes, survey: Survey) -> tuple[Link, ...]:
         """Return what one version of a metadata file states."""

@@ -14,11 +14,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from collector.links import StoreKind, Survey
+from collector.links import Link, StoreKind, Survey
 from collector.safe import is_root
 from collector.stores.docker.layout import usual_roots
 from collector.stores.docker.survey import is_store, read_store
 from collector.stores.docker.watching import interpret, plan
+from collector.stores.overlay.layers import read_name
 from collector.stores.protocol import Change, Meaning, Progress, WatchPlan, no_progress
 from linktrail.clock import Clock
 
@@ -49,6 +50,10 @@ class Docker:
     def interpret(self, root: Path, change: Change) -> Meaning:
         """Say what ``change`` means."""
         return interpret(root, change)
+
+    def read_name(self, root: Path, link: Link) -> Link | None:
+        """Return what stands under the name of a short link now."""
+        return read_name(root, link)
 
 
 DRIVER: Final = Docker()

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from collector.links import Link, LinkKind, LinkState, Problem
-from collector.safe import Content, Directory, Entry
+from collector.safe import Content, Directory, Entry, kind_of, open_root
 from collector.stores.overlay import names
 from collector.stores.overlay.parts import Part, Wanted, problem, read_entries
 from collector.stores.protocol import Progress
+from linktrail.errors import StoreError
 
 _EVERY: Final = 256
 
@@ -139,6 +141,18 @@ def _read_short_link(links: Directory, entry: Entry, path: str) -> Part | None:
     formed = layer is not None and names.is_short_name(entry.name)
     state = LinkState.PRESENT if formed else LinkState.MALFORMED
     return Part((Link(LinkKind.SHORT_LINK, entry.name, path, target, state, layer, entry.inode),))
+
+
+def read_name(root: Path, link: Link) -> Link | None:
+    """Return what stands at the path of the short link ``link`` now, as a survey would; ``None`` if nothing does. Never raises."""
+    *place, name = link.path.split("/")
+    try:
+        with open_root(root) as opened, opened.directory(*place) as links:
+            facts = links.stat(name)
+            part = _read_short_link(links, Entry(name, kind_of(facts.st_mode), facts.st_ino), link.path)
+    except (OSError, StoreError):
+        return None
+    return part.links[0] if part is not None and part.links else None
 
 
 ReadPlace = Callable[[Directory, Entry, str], Mapping[str, Part]]
