@@ -81,6 +81,7 @@ class Evidence:
         self._below: dict[str, Span] = {}
         self._held: dict[str, Instant] = {}
         self._lost: Instant | None = None
+        self._lost_since: Instant | None = None  # the first of it, where that is known
 
     @property
     def broken(self) -> bool:
@@ -103,12 +104,18 @@ class Evidence:
         """State that exactly ``directories`` are watched from ``now`` on; those that already were keep their beginning."""
         self._held = {directory: self._held.get(directory, now) for directory in directories}
 
-    def lost(self, before: Instant, directories: Iterable[str] = ()) -> None:
-        """State that events may have been lost until ``before``; ``directories`` are not watched any more."""
+    def lost(self, before: Instant, directories: Iterable[str] = (), *, after: Instant | None = None) -> None:
+        """State that events may have been lost until ``before`` (and none before ``after``); ``directories`` are not watched any more."""
         if self._lost is None or before.monotonic > self._lost.monotonic:
             self._lost = before
+        if after is not None and (self._lost_since is None or after.monotonic < self._lost_since.monotonic):
+            self._lost_since = after
         for directory in directories:
             self._held.pop(directory, None)
+
+    def lost_only_after(self, instant: Instant) -> bool:
+        """Tell whether events were lost, and for certain only after ``instant``."""
+        return self._lost_since is not None and self._lost_since.monotonic >= instant.monotonic
 
     def interval(self, change: LinkChange, reading: Reading, previous: Instant | None, known: int | None = None) -> tuple[Interval, bool]:
         """Return when ``change``, found by ``reading``, happened, and whether the watch had a part in knowing it.
@@ -143,7 +150,7 @@ class Evidence:
         """Forget what ``reading`` has certainly seen; tell whether something is left that it may have missed."""
         begun = reading.started.monotonic
         if self._lost is not None and self._lost.monotonic <= begun:
-            self._lost = None
+            self._lost = self._lost_since = None
         for spans in (self._spans, self._below):
             for path in [path for path, span in spans.items() if span.last.monotonic <= begun]:
                 del spans[path]

@@ -10,6 +10,9 @@ Where the watch saw names come and go (``Meaning.link``), the steps are told one
 * where the events do not lead to what was read (some lost, or still under way), the reading is the truth: one more step, in a wide
   interval, leads there. If the event of that step comes after all, it is not told again (``_owed``)
 
+* where events were lost after the last one that was heard, another may have been put in place of what that one made: what was read is not
+  its result, but one more step, in a wide interval
+
 * a pointer that changed several times during one reading may be read as any of them: those steps wait for the next reading
 
 Everything else is ``differ.diff`` with the intervals of ``brackets``.
@@ -159,6 +162,8 @@ class Lives:
         undecided = key[0] in _POINTERS and new is not None and _undecided(life[:possible], definite, old, new, unseen=unseen)
         if undecided:  # a later reading says what stands; the step that led to what stood before the doubt waits for it too
             fitting, taken = None, definite - (definite > 0 and life[definite - 1].appeared)
+        elif new is not None and _was_replaced_unseen(key[0], life[:taken], evidence):
+            fitting = None
         previous, known = self._floors.pop(key, (told.previous, told.known))
         told = replace(told, previous=previous, known=known)
         if life[taken:]:
@@ -207,6 +212,11 @@ def _leads(life: list[_Event], old: Link | None, new: Link | None) -> bool:
     if present != (new is not None):
         return False
     return old is None or new is None or old == new or any(event.appeared for event in life)
+
+
+def _was_replaced_unseen(kind: LinkKind, life: list[_Event], evidence: Evidence) -> bool:
+    """Tell whether what the last of these events made may have been replaced while nothing was heard: its target is not what was read."""
+    return kind in _POINTERS and bool(life) and life[-1].appeared and evidence.lost_only_after(life[-1].before)
 
 
 def _undecided(life: list[_Event], definite: int, old: Link | None, new: Link, *, unseen: bool) -> bool:

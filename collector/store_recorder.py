@@ -147,7 +147,7 @@ class StoreRecorder:
         self.losses.append(loss)
         self.inside.lose(loss)
         places = [place for path in loss.paths if (place := self.place(path)) is not None]
-        self._evidence.lost(loss.before, places)
+        self._evidence.lost(loss.before, places, after=loss.after)
         self._touch()
 
     def look_at_root(self) -> None:

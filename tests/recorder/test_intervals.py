@@ -219,3 +219,27 @@ def test_made_where_something_stood_means_that_went_first() -> None:
         (Action.REMOVED, Interval(wall(10), wall(12.1))),
         (Action.CREATED, Interval(wall(12), wall(12.1))),
     ]
+
+
+def test_what_was_put_in_place_unheard_is_not_the_result_of_what_was_heard() -> None:
+    """Made, then another put over it while nothing was heard: a target that was read afterwards is not claimed for the time before."""
+    lives, seen = Lives(), evidence("overlay/l")
+    seen.saw("overlay/l", "A", "created", at(12), at(12.1))
+    lives.saw(replace(SHORT, target=None), "created", at(12), at(12.1))
+    seen.lost(at(14), after=at(13))
+    changes = lives.tell({}, told([SHORT]), seen)
+    assert [(timed.change.action, timed.change.link.target, timed.interval) for timed in changes] == [
+        (Action.CREATED, None, Interval(wall(12), wall(12.1))),
+        (Action.RETARGETED, SHORT.target, Interval(wall(12), wall(21))),
+    ]
+
+
+def test_what_was_made_while_events_were_lost_is_what_was_read() -> None:
+    """The loss may lie before it as well: one step says it, as wide as what is known."""
+    lives, seen = Lives(), evidence("overlay/l")
+    seen.saw("overlay/l", "A", "created", at(12), at(12.1))
+    lives.saw(replace(SHORT, target=None), "created", at(12), at(12.1))
+    seen.lost(at(14), after=at(11))
+    [change] = lives.tell({}, told([SHORT]), seen)
+    assert (change.change.action, change.change.link.target) == (Action.CREATED, SHORT.target)
+    assert change.interval == Interval(wall(12), wall(21))
