@@ -60,7 +60,7 @@ Quiet = Annotated[
 ]
 MaxDelay = Annotated[
     str | None,
-    typer.Option("--max-delay", envvar="LINKTRAIL_MAX_DELAY", metavar="DURATION", help="... or has waited for so long (0.8)."),
+    typer.Option("--max-delay", envvar="LINKTRAIL_MAX_DELAY", metavar="DURATION", help="... or has waited for so long (0.6)."),
 ]
 ProcOption = Annotated[
     Path | None,

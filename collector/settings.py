@@ -33,7 +33,7 @@ class Settings:
     """
 
     quiet: float = 0.1
-    max_delay: float = 0.8
+    max_delay: float = 0.6
     duty: float = 0.34
     survey_interval: float = 300.0
     heartbeat: float = 60.0

@@ -167,7 +167,7 @@ SETTINGS: Final = (
     Setting(
         "collect.max_delay",
         "duration",
-        "0.8",
+        "0.6",
         "LINKTRAIL_MAX_DELAY",
         _RECORDERS,
         "... or has waited for so long.",

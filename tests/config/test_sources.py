@@ -31,7 +31,7 @@ def test_a_variable_goes_over_the_file_and_the_file_over_the_default(tmp_path: P
     assert said["collect.quiet"] == ("1", f"file {file}:5")
     assert said["collect.heartbeat"] == ("2m", f"file {file}:6")
     assert said["collect.roots"] == ("/a:/b b", f"file {file}:7")
-    assert said["collect.max_delay"] == ("0.8", "default")
+    assert said["collect.max_delay"] == ("0.6", "default")
     assert said["collect.min_age"] == (None, "default")
     environment = {"LINKTRAIL_CLUSTER": "variable", "LINKTRAIL_NODE": ""}
     with found.applied(environment):
