@@ -46,6 +46,9 @@ class Source(Protocol):
     def units(self, data: bytes) -> int:
         """Return how many units ``data`` is."""
 
+    def stirs(self, data: bytes) -> bool:
+        """Tell whether ``data`` tells of what others than this process did."""
+
 
 class Mark(NamedTuple):
     """The ``passed`` first events that went to the backlog are all that was to be told of the time before ``until``."""
@@ -166,6 +169,7 @@ class DrainEmitter(EventEmitter):
         self._poll = select.poll()
         self._wake = -1
         self._looks = Looks(timeout)
+        self._stirred = False  # by the last look: something was there that others did
         self._busy = False
         self._dropped: tuple[int, Instant, Instant] | None = None
 
@@ -207,7 +211,7 @@ class DrainEmitter(EventEmitter):
         self._watermark.measured(now, pending)
         self._watermark.consume(0)  # nothing queued: what comes next comes after this
         found = self._read(pending)
-        self._looks.looked(found=found > 0)
+        self._looks.looked(found=self._stirred)
         if found and self._busy and found >= pending:
             self._stopped_event.wait(PAUSE_SECONDS)
         self._busy = found > 0
@@ -219,13 +223,14 @@ class DrainEmitter(EventEmitter):
 
         Asking again before each portion would cost a burst more waits for the interpreter than the reading itself.
         """
-        found = 0
+        found, self._stirred = 0, False
         for _ in range(READS):
             if found >= pending or not (data := self._source.read(pending - found)):
                 break
             units = self._source.units(data)
             self._pass(data, *bracket(self._watermark.consume(units), self._clock.now()))
             found += units
+            self._stirred = self._stirred or self._source.stirs(data)
         return found
 
     def queue_event(self, event: FileSystemEvent) -> None:

@@ -91,6 +91,7 @@ class Fanotify:
         if self.fd < 0:
             raise _error()
         self._count = array("i", [0])
+        self._own = os.getpid()
 
     def mark_filesystem(self, directory: int) -> None:
         """Hear of every link change on the filesystem of the open ``directory``. Raises ``OSError``.
@@ -142,6 +143,16 @@ class Fanotify:
             position += length_at(data, position)[0]
             count += 1
         return count
+
+    def stirs(self, data: bytes) -> bool:
+        """Tell whether anybody but this process did something: its own state may lie on the filesystem that it watches."""
+        position, end = 0, len(data)
+        while position < end:
+            length, _, _, pid = _METADATA.unpack_from(data, position)
+            if pid != self._own:
+                return True
+            position += length
+        return False
 
     def close(self) -> None:
         """Close the group and with it every mark; twice is no harm."""

@@ -110,6 +110,11 @@ class Inotify:
         """Return the part of ``pending`` that ``data`` was: its length."""
         return len(data)
 
+    @staticmethod
+    def stirs(data: bytes) -> bool:
+        """Tell that somebody did something: nothing of our own is watched, and who did it is not said."""
+        return bool(data)
+
     def close(self) -> None:
         """Close the descriptor and with it every watch; twice is no harm."""
         if self.fd >= 0:
