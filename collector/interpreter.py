@@ -18,7 +18,6 @@ import ctypes
 import gc
 import re
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
@@ -26,8 +25,6 @@ import pyarrow as pa
 
 SWITCH_SECONDS: Final = 0.0002
 YOUNG: Final = 50_000
-WORKED_SECONDS: Final = 0.5
-"""Processor time; an idle collector takes some two minutes for it."""
 _M_ARENA_MAX: Final = -8
 _MADV_DONTNEED: Final = 4
 _OWN_MAPPINGS: Final = Path("/proc/self/smaps")
@@ -45,20 +42,6 @@ def set_for_recording() -> None:
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
     gc.collect()
     gc.freeze()
-
-
-class Housekeeper:
-    """Gives back what is free, once the process has worked for ``WORKED_SECONDS`` since it last did: at rest there is nothing to give."""
-
-    def __init__(self) -> None:
-        """Count what starting took as work."""
-        self._spent = 0.0
-
-    def tidy(self) -> None:
-        """Give back what is free, if it is time."""
-        if time.process_time() - self._spent >= WORKED_SECONDS:
-            give_back()
-            self._spent = time.process_time()
 
 
 def give_back() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from collector.barrier import Barrier
-from collector.interpreter import Housekeeper, set_for_recording
+from collector.interpreter import give_back, set_for_recording
 from collector.ledger import Ledger
 from collector.links import LinkKind, Survey
 from collector.live import Status, StoreStatus, write_status
@@ -245,7 +245,7 @@ class _Collector:
             broker_limit=options.broker_limit,
         )
         self._pace = Pace(settings.status_interval)
-        self._trims, self._housekeeper = Pace(_TRIM_INTERVAL), Housekeeper()
+        self._trims = Pace(_TRIM_INTERVAL)
         if options.reload is not None:
             options.reload.apply = self._take_over
         self._counted = (0, self._started)
@@ -286,7 +286,7 @@ class _Collector:
                 if self._pace.due(now) and self._newsworthy(now):
                     self._say(now, "recording")
                 if self._trims.due(now):
-                    self._housekeeper.tidy()
+                    give_back()
             self._recorder.stop()
             self._say(self._clock.now(), "stopped")
             _log.info("stopped; everything that was seen is sealed")
