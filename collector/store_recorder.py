@@ -215,8 +215,12 @@ class StoreRecorder:
         reading = Reading(started, clock.now())
         if not self._tools.drain():
             self._evidence.lost(reading.finished)  # late events would make the known ones say more than they can
-        self._record(survey, reading, settled, told)
-        self._rest(begun, waited)
+
+        def ready() -> None:
+            told()
+            self._rest(begun, waited)  # diagnosis has a pace of its own, ``diagnose_interval``
+
+        self._record(survey, reading, settled, ready)
         return True
 
     def look_inside(self, *, ending: bool = False) -> None:

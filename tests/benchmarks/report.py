@@ -36,6 +36,8 @@ _ABOUT = {
     "survey": "Surveying a store of 2,000 layers, beside find",
     "reread": "Reading containerd's databases again",
     "kafka": "Through Apache Kafka, beside one JSON event per record",
+    "lake": "Committing to the lake, and what an event costs as it grows",
+    "queries": "Asking 20 million events of 200 nodes over 30 days, beside a native DuckDB file",
 }
 
 
@@ -67,6 +69,7 @@ def machine() -> list[str]:
         f"watch: {bench_watch.LIVE:,} link operations of another process in {bench_watch.DIRECTORIES} directories on tmpfs",
         f"latency: ext4 in a file if one can be mounted, {bench_latency.RATE:,} changes a second for {bench_latency.SECONDS:g} s a round",
         f"measure: {bench_measure.DIRECTORIES:,} directories of {bench_measure.NAMES} names",
+        "kafka: one Apache Kafka broker on this machine, so two processors at work share its processors with it",
     ]
 
 
