@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import deltalake
+import pyarrow.parquet as pq
 import pytest
 
 from collector.spool_reader import SpoolReader
 from linktrail.command import main
 from linktrail.durable import LocalFileSystem
+from processor.upkeep.keeper import UpkeepPolicy, maintain
 from queries.answers.verify import Verified, verify
+from queries.snapshot import read_lake
+from tests.faults.filesystems import QuickFileSystem
 from tests.processor.scene import Scene
+
+TIDY = UpkeepPolicy(grace_hours=0, most_small=1)
 
 
 @pytest.fixture
@@ -102,6 +108,61 @@ def test_rows_that_no_collector_sealed(scene: Scene) -> None:
     deltalake.write_deltalake(table, forged, mode="append")
     _, [row] = checked(scene)
     assert (row["verdict"], row["rows_strange"]) == ("broken", 1)
+
+
+def test_one_broken_run_beside_a_whole_one(scene: Scene) -> None:
+    """Each run is judged by itself, whichever way its rows were counted."""
+    checked(scene)
+    scene.spool.close()
+    scene.clock.advance(60)
+    scene.spool = scene.collector()
+    scene.record("links", 10, 11, 12)
+    checked(scene)
+    spoil(scene, "usage", "seq = 4")
+    _, rows = checked(scene)
+    assert [(row["verdict"], row["rows_stated"], row["rows_found"]) for row in rows] == [("broken", 9, 8), ("whole", 3, 3)]
+
+
+@pytest.mark.parametrize(("number", "strange", "twice"), [(99, 1, 0), (-1, 1, 0), (2, 0, 1), (3, 1, 1)])
+def test_a_row_renumbered(scene: Scene, number: int, strange: int, twice: int) -> None:
+    """As many rows as sealed, but one has a number that no batch says, or that another row of its table or of another has."""
+    checked(scene)
+    deltalake.DeltaTable(scene.lake_path / "links").update(updates={"seq": str(number)}, predicate="seq = 1")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["rows_stated"], row["rows_found"], row["rows_strange"]) == ("broken", 9, 8, strange)
+    assert row["rows_twice"] == twice
+
+
+@pytest.mark.parametrize(("column", "value"), [("node", "'other'"), ("run", "'other'"), ("cluster", "'other'")])
+def test_a_row_given_to_another(scene: Scene, column: str, value: str) -> None:
+    """The rows of a run are those of its cluster, node and run, all three."""
+    checked(scene)
+    deltalake.DeltaTable(scene.lake_path / "links").update(updates={column: value}, predicate="seq = 8")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["rows_found"]) == ("broken", 8)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 2, 2]])
+def test_a_file_in_order_that_was_rewritten_in_place(scene: Scene, numbers: list[int]) -> None:
+    """Files that upkeep looked through are not searched for copies again when a lake is opened: verify counts what they hold."""
+    scene = Scene(scene.path / "merged")
+    scene.record("links", 1, 2)
+    scene.processor().drain()
+    scene.record("links", 3)
+    scene.record("coverage", 4)
+    scene.processor().drain()
+    scene.clock.advance(2 * 86_400)
+    assert maintain(scene.lake_path, filesystem=QuickFileSystem(), clock=scene.clock, policy=TIDY).merged
+    assert checked(scene)[1][0]["verdict"] == "whole"
+    [file] = read_lake(scene.lake_path).tables["links"].files
+    assert "/once-" in file
+    rows = pq.ParquetFile(file).read()
+    taken = rows.take([rows.column("seq").to_pylist().index(number) for number in numbers])
+    pq.write_table(taken, file)
+    answer, [row] = checked(scene)
+    copies = len(numbers) - len(set(numbers))
+    assert (row["verdict"], row["rows_stated"], row["rows_found"], row["rows_strange"]) == ("broken", 4, 1 + len(set(numbers)), copies)
+    assert answer.exit_code == 12
 
 
 def test_the_command(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
