@@ -21,16 +21,14 @@ WITH
 kept AS (  -- retention takes whole days; of those before the horizon it carries single rows, which stand in no chain any more
     SELECT first FROM lake.horizon
 ),
-batches AS (
+chained AS (  -- a batch whose row is there more than once counts by the first
     SELECT cluster, node, run, batch, batch_rows, first_seq, last_seq, batch_digest, previous_digest, observed_at,
-        occurred_after::DATE < (SELECT first FROM kept) AS aged, occurred_after::DATE <= (SELECT first FROM kept) AS early
+        occurred_after::DATE < (SELECT first FROM kept) AS aged, occurred_after::DATE <= (SELECT first FROM kept) AS early,
+        lag(batch) OVER place AS before, lag(batch_digest) OVER place AS digest_before, lag(last_seq) OVER place AS seq_before
     FROM coverage
     WHERE kind = 'batch' AND day >= (SELECT first FROM kept) AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
-    QUALIFY row_number() OVER (PARTITION BY cluster, node, run, batch ORDER BY observed_at) = 1
-),
-chained AS (
-    SELECT *, lag(batch) OVER place AS before, lag(batch_digest) OVER place AS digest_before, lag(last_seq) OVER place AS seq_before
-    FROM batches WINDOW place AS (PARTITION BY cluster, node, run ORDER BY batch)
+    WINDOW place AS (PARTITION BY cluster, node, run ORDER BY batch, observed_at)
+    QUALIFY before IS DISTINCT FROM batch
 ),
 stated AS (
     SELECT cluster, node, run, count(DISTINCT (batch, first_seq, last_seq)) FILTER (cause = 'chain-broken') AS contradictions,
@@ -46,7 +44,7 @@ runs AS (
         bool_and(c.batch_rows = c.last_seq - c.first_seq + 1 AND (c.seq_before IS NULL OR c.first_seq = c.seq_before + 1)) AS in_a_row
     FROM chained AS c GROUP BY ALL
 ),
-numbered AS (
+numbered AS NOT MATERIALIZED (
     SELECT cluster, node, run, seq FROM links WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
     UNION ALL SELECT cluster, node, run, seq FROM findings WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
     UNION ALL SELECT cluster, node, run, seq FROM usage WHERE seq IS NOT NULL AND day >= (SELECT first FROM kept)
@@ -73,7 +71,7 @@ doubtful AS MATERIALIZED (
 placed AS (
     SELECT n.cluster, n.node, n.run, n.seq, b.batch IS NULL OR n.seq > b.last_seq AS strange, b.aged
     FROM (FROM numbered SEMI JOIN doubtful USING (cluster, node, run)) AS n
-    ASOF LEFT JOIN batches AS b ON b.cluster = n.cluster AND b.node = n.node AND b.run = n.run AND n.seq >= b.first_seq
+    ASOF LEFT JOIN chained AS b ON b.cluster = n.cluster AND b.node = n.node AND b.run = n.run AND n.seq >= b.first_seq
 ),
 found AS (
     SELECT cluster, node, run, count(DISTINCT seq) FILTER (NOT strange AND NOT aged) AS known,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import deltalake
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -87,6 +89,25 @@ def test_a_digest_that_does_not_fit(scene: Scene, tmp_path: Path) -> None:
     _, [row] = checked(scene)
     assert (row["verdict"], row["chain_breaks"]) == ("broken", 1)
     assert tmp_path.is_dir()
+
+
+@pytest.mark.parametrize(("digest", "breaks"), [(None, 0), ("0000", 1)])
+def test_a_batch_that_is_stated_twice(scene: Scene, digest: str | None, breaks: int) -> None:
+    """The same words twice are one batch; a later copy with another digest is not what the next batch follows."""
+    checked(scene)
+    table = deltalake.DeltaTable(scene.lake_path / "coverage")
+    rows = pa.table(table.to_pyarrow_table())
+    copy = rows.filter(pc.and_(pc.equal(rows["kind"], "batch"), pc.equal(rows["batch"], 2)))
+    for name, value in {
+        "observed_at": pc.add(copy["observed_at"], timedelta(seconds=1)),
+        "batch_digest": digest and pa.array([digest]),
+    }.items():
+        if value is not None:
+            copy = copy.set_column(copy.schema.get_field_index(name), copy.schema.field(name), value)
+    deltalake.write_deltalake(table, copy, mode="append")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["batches"], row["chain_breaks"]) == ("broken" if breaks else "whole", 5, breaks)
+    assert row["rows_stated"] == row["rows_found"] == 9
 
 
 def test_a_batch_lost_on_the_way_is_a_gap_and_no_break(scene: Scene) -> None:
