@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import deltalake
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from collector.spool_reader import SpoolReader
 from linktrail.command import main
 from linktrail.durable import LocalFileSystem
+from processor.upkeep.keeper import UpkeepPolicy, maintain
 from queries.answers.verify import Verified, verify
+from queries.snapshot import read_lake
+from tests.faults.filesystems import QuickFileSystem
 from tests.processor.scene import Scene
+
+TIDY = UpkeepPolicy(grace_hours=0, most_small=1)
 
 
 @pytest.fixture
@@ -83,6 +91,25 @@ def test_a_digest_that_does_not_fit(scene: Scene, tmp_path: Path) -> None:
     assert tmp_path.is_dir()
 
 
+@pytest.mark.parametrize(("digest", "breaks"), [(None, 0), ("0000", 1)])
+def test_a_batch_that_is_stated_twice(scene: Scene, digest: str | None, breaks: int) -> None:
+    """The same words twice are one batch; a later copy with another digest is not what the next batch follows."""
+    checked(scene)
+    table = deltalake.DeltaTable(scene.lake_path / "coverage")
+    rows = pa.table(table.to_pyarrow_table())
+    copy = rows.filter(pc.and_(pc.equal(rows["kind"], "batch"), pc.equal(rows["batch"], 2)))
+    for name, value in {
+        "observed_at": pc.add(copy["observed_at"], timedelta(seconds=1)),
+        "batch_digest": digest and pa.array([digest]),
+    }.items():
+        if value is not None:
+            copy = copy.set_column(copy.schema.get_field_index(name), copy.schema.field(name), value)
+    deltalake.write_deltalake(table, copy, mode="append")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["batches"], row["chain_breaks"]) == ("broken" if breaks else "whole", 5, breaks)
+    assert row["rows_stated"] == row["rows_found"] == 9
+
+
 def test_a_batch_lost_on_the_way_is_a_gap_and_no_break(scene: Scene) -> None:
     """The record says itself that a batch never arrived: that is honest, not broken."""
     reader = SpoolReader(scene.path / "spool", filesystem=LocalFileSystem())
@@ -102,6 +129,61 @@ def test_rows_that_no_collector_sealed(scene: Scene) -> None:
     deltalake.write_deltalake(table, forged, mode="append")
     _, [row] = checked(scene)
     assert (row["verdict"], row["rows_strange"]) == ("broken", 1)
+
+
+def test_one_broken_run_beside_a_whole_one(scene: Scene) -> None:
+    """Each run is judged by itself, whichever way its rows were counted."""
+    checked(scene)
+    scene.spool.close()
+    scene.clock.advance(60)
+    scene.spool = scene.collector()
+    scene.record("links", 10, 11, 12)
+    checked(scene)
+    spoil(scene, "usage", "seq = 4")
+    _, rows = checked(scene)
+    assert [(row["verdict"], row["rows_stated"], row["rows_found"]) for row in rows] == [("broken", 9, 8), ("whole", 3, 3)]
+
+
+@pytest.mark.parametrize(("number", "strange", "twice"), [(99, 1, 0), (-1, 1, 0), (2, 0, 1), (3, 1, 1)])
+def test_a_row_renumbered(scene: Scene, number: int, strange: int, twice: int) -> None:
+    """As many rows as sealed, but one has a number that no batch says, or that another row of its table or of another has."""
+    checked(scene)
+    deltalake.DeltaTable(scene.lake_path / "links").update(updates={"seq": str(number)}, predicate="seq = 1")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["rows_stated"], row["rows_found"], row["rows_strange"]) == ("broken", 9, 8, strange)
+    assert row["rows_twice"] == twice
+
+
+@pytest.mark.parametrize(("column", "value"), [("node", "'other'"), ("run", "'other'"), ("cluster", "'other'")])
+def test_a_row_given_to_another(scene: Scene, column: str, value: str) -> None:
+    """The rows of a run are those of its cluster, node and run, all three."""
+    checked(scene)
+    deltalake.DeltaTable(scene.lake_path / "links").update(updates={column: value}, predicate="seq = 8")
+    _, [row] = checked(scene)
+    assert (row["verdict"], row["rows_found"]) == ("broken", 8)
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 1, 2, 2]])
+def test_a_file_in_order_that_was_rewritten_in_place(scene: Scene, numbers: list[int]) -> None:
+    """Files that upkeep looked through are not searched for copies again when a lake is opened: verify counts what they hold."""
+    scene = Scene(scene.path / "merged")
+    scene.record("links", 1, 2)
+    scene.processor().drain()
+    scene.record("links", 3)
+    scene.record("coverage", 4)
+    scene.processor().drain()
+    scene.clock.advance(2 * 86_400)
+    assert maintain(scene.lake_path, filesystem=QuickFileSystem(), clock=scene.clock, policy=TIDY).merged
+    assert checked(scene)[1][0]["verdict"] == "whole"
+    [file] = read_lake(scene.lake_path).tables["links"].files
+    assert "/once-" in file
+    rows = pq.ParquetFile(file).read()
+    taken = rows.take([rows.column("seq").to_pylist().index(number) for number in numbers])
+    pq.write_table(taken, file)
+    answer, [row] = checked(scene)
+    copies = len(numbers) - len(set(numbers))
+    assert (row["verdict"], row["rows_stated"], row["rows_found"], row["rows_strange"]) == ("broken", 4, 1 + len(set(numbers)), copies)
+    assert answer.exit_code == 12
 
 
 def test_the_command(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
