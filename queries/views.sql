@@ -95,9 +95,13 @@ SELECT * FROM findings_at('infinity') WHERE family = 'leaks';
 -- usage_at(t): the newest size sample of a layer, store or filesystem at instant t; layers removed since are left out.
 CREATE MACRO usage_at(t) AS TABLE
 WITH
-newest AS (
-    SELECT cluster, node, scope, subject, max((run, seq)) AS last
-    FROM usage WHERE occurred_before <= t::TIMESTAMPTZ GROUP BY cluster, node, store_root, scope, subject
+newest AS (  -- of a run by number, then of all runs: cheaper than comparing (run, seq) row by row
+    SELECT cluster, node, scope, subject, max(run) AS run, arg_max(seq, run) AS seq
+    FROM (
+        SELECT cluster, node, store_root, scope, subject, run, max(seq) AS seq
+        FROM usage WHERE occurred_before <= t::TIMESTAMPTZ GROUP BY cluster, node, store_root, scope, subject, run
+    )
+    GROUP BY cluster, node, store_root, scope, subject
 ),
 gone AS (
     SELECT cluster, node, store_root, layer, max((run, seq)) AS last
@@ -113,10 +117,10 @@ gone AS (
 SELECT u.*
 FROM usage AS u
 JOIN newest AS n  -- scope and subject follow from the rest; named, what a question says of them holds here too
-    ON n.cluster = u.cluster AND n.node = u.node AND n.scope = u.scope AND n.subject = u.subject AND n.last[1] = u.run AND n.last[2] = u.seq
+    ON n.cluster = u.cluster AND n.node = u.node AND n.scope = u.scope AND n.subject = u.subject AND n.run = u.run AND n.seq = u.seq
 LEFT JOIN gone AS g
     ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
-WHERE g.last IS NULL OR g.last < (u.run, u.seq);
+WHERE u.occurred_before <= t::TIMESTAMPTZ AND (g.last IS NULL OR g.last < (u.run, u.seq));
 
 -- growth: a size sample beside the one before it of the same layer, store or filesystem: growth_bytes and growth_inodes in so
 -- many seconds. A first sample has none.

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from linktrail.clock import Clock, SystemClock
 from linktrail.output import moment, trim_fraction
@@ -17,6 +18,8 @@ _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 _WHOLE_ID: Final = 64
 _SHORT_ID: Final = 12
 _LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
+_HAS_ID: Final = r"[0-9a-f]{64}"  # as Arrow reads it, which cannot look around
+_IS_ID: Final = r"\A[0-9a-f]{64}\z"
 _COPIED: Final = frozenset({"advice", "detail", "do", "safe", "value"})  # what people copy into a shell stays whole
 _PLACES: Final = ("cluster", "node", "store_kind", "store_root")
 
@@ -73,32 +76,50 @@ def brief(rows: pa.Table) -> pa.Table:
     names = rows.column_names
     columns: dict[str, pa.Array] = {}
     for name in names:
-        values = rows.column(name).to_pylist()
+        column = rows.column(name)
         if name.endswith("_before") and f"{name.removesuffix('before')}after" in names:
             continue
         if name.endswith("_after") and f"{name.removesuffix('after')}before" in names:
             ends = rows.column(f"{name.removesuffix('after')}before").to_pylist()
-            columns[name.removesuffix("_after")] = pa.array(map(span, values, ends), TEXT)
-        elif not _says_nothing(name, values):
-            columns[name] = (
-                pa.array([_short_value(value, whole=name in _COPIED) for value in values], TEXT)
-                if _has_text(rows.schema.field(name).type)
-                else rows.column(name)
-            )
+            columns[name.removesuffix("_after")] = pa.array(map(span, column.to_pylist(), ends), TEXT)
+        elif not _says_nothing(name, column):
+            columns[name] = _short_column(column, whole=name in _COPIED) if _has_text(column.type) else column
     return pa.table(columns) if columns else rows
 
 
-def _says_nothing(name: str, values: list[Any]) -> bool:
+def _says_nothing(name: str, column: pa.ChunkedArray) -> bool:
     if name in _PLACES:
-        return len(set(values)) <= 1
-    return len(values) > 0 and (all(value in (None, [], "") for value in values) or (name == "certainty" and set(values) == {"certain"}))
+        return len(column.unique()) <= 1
+    return len(column) > 0 and (_is_empty(column) or (name == "certainty" and column.unique().to_pylist() == ["certain"]))
+
+
+def _is_empty(column: pa.ChunkedArray) -> bool:
+    if column.null_count == len(column):
+        return True
+    if pa.types.is_list(column.type):
+        return not pc.any(pc.greater(pc.list_value_length(column), 0)).as_py()
+    return bool(pa.types.is_string(column.type)) and not pc.any(pc.not_equal(column, "")).as_py()
 
 
 def _has_text(kind: pa.DataType) -> bool:
     return bool(kind == TEXT or pa.types.is_string(kind) or pa.types.is_list(kind))
 
 
-def _short_value(value: object, *, whole: bool) -> str | None:
-    if isinstance(value, list):
-        return " -> ".join(shorten(str(part)) for part in value) if value else None
-    return None if value is None else str(value) if whole else shorten(str(value))
+def _short_column(column: pa.ChunkedArray, *, whole: bool) -> pa.Array:
+    """Return a column of texts or lists with the ids in it short: at once where a text is an id and nothing else, as most are."""
+    if pa.types.is_list(column.type):
+        return pa.array([_joined(value) for value in column.to_pylist()], TEXT)
+    texts = column.cast(TEXT).combine_chunks()
+    longest = pc.max(pc.binary_length(texts)).as_py()
+    if whole or longest is None or longest < _WHOLE_ID:
+        return texts
+    has_id = pc.fill_null(pc.match_substring_regex(texts, _HAS_ID), fill_value=False)
+    is_id = pc.fill_null(pc.match_substring_regex(texts, _IS_ID), fill_value=False)
+    among = pc.and_not(has_id, is_id)
+    cut = pc.if_else(is_id, pc.utf8_slice_codeunits(texts, 0, _SHORT_ID), texts)
+    others = pa.array(map(shorten, texts.filter(among).to_pylist()), TEXT)
+    return pc.replace_with_mask(cut, among, others)
+
+
+def _joined(parts: list[object] | None) -> str | None:
+    return " -> ".join(shorten(str(part)) for part in parts) if parts else None

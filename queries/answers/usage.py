@@ -67,6 +67,10 @@ SELECT node, filesystem, what, things, bytes FROM summed
 ORDER BY cluster, node, filesystem, place, bytes DESC, what
 """
 
+_OWNERS: Final = ("k8s_namespace_name", "k8s_pod_name", "container_name", "container_id", "container_image_name", "container_image_id")
+_SIZES: Final = ("bytes", "recorded_bytes", "capacity_bytes", "available_bytes")
+_SHOWN: Final = ("scope", "subject", "role", *_OWNERS, *_SIZES, "sampled_before", "node", "store_root")
+
 
 def usage_at(
     lake: Path | Engine,
@@ -88,15 +92,14 @@ def usage_at(
         answer = ask(engine, question, values, now)
         sampled = {"sampled": answer.rows}
         totals, filesystems = (engine.query(sql, question.bound(values), beside=sampled) for sql in (_TOTALS, _FILESYSTEMS))
-    rows = answer.rows.to_pylist()
+    rows = answer.rows.select(_SHOWN).to_pylist()
     where = places(rows)
-    names = ("scope", "subject", "role", "owner", "bytes", "recorded_bytes", "capacity_bytes", "available_bytes", "sampled", *where)
-    sizes = {name: pa.int64() for name in names if name.endswith("bytes")}
+    names = ("scope", "subject", "role", "owner", *_SIZES, "sampled", *where)
+    sizes = dict.fromkeys(_SIZES, pa.int64())
     brief = brief_table(names, ((*_brief_sample(row), *(row[name] for name in where)) for row in rows), sizes)
     return replace(answer, sheets=(replace(answer.sheets[0], brief=brief), Sheet("totals", totals), Sheet("filesystems", filesystems)))
 
 
 def _brief_sample(row: Mapping[str, Any]) -> tuple[object, ...]:
     sampled = span(row["sampled_before"], row["sampled_before"])
-    sizes = (row["bytes"], row["recorded_bytes"], row["capacity_bytes"], row["available_bytes"])
-    return row["scope"], short(row["subject"]), row["role"], owner(row), *sizes, sampled
+    return row["scope"], short(row["subject"]), row["role"], owner(row), *(row[name] for name in _SIZES), sampled

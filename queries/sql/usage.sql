@@ -69,8 +69,11 @@ leaked AS (  -- a layer of which deleted files are open may be used by the conta
     SELECT DISTINCT cluster, node, store_root, subject AS layer FROM findings_at($at)
     WHERE family = 'leaks' AND subject_kind = 'layer' AND code <> 'deleted-open-file'
 ),
+sampled AS MATERIALIZED (
+    FROM usage_at($at) WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
+),
 beside AS (  -- each run tells of all that there is
-    SELECT cluster, node, store_root, max(run) AS run FROM usage_at($at) WHERE scope = 'beside' GROUP BY ALL
+    SELECT cluster, node, store_root, max(run) AS run FROM sampled WHERE scope = 'beside' GROUP BY ALL
 )
 SELECT u.scope, u.subject, CASE WHEN l.layer IS NOT NULL THEN 'orphan' ELSE u.role END AS role,
     u.bytes, u.recorded_bytes, u.apparent_bytes, u.shared_bytes, u.inodes,
@@ -78,12 +81,11 @@ SELECT u.scope, u.subject, CASE WHEN l.layer IS NOT NULL THEN 'orphan' ELSE u.ro
     u.k8s_namespace_name, u.k8s_pod_name, coalesce(u.container_name, c.name) AS container_name, coalesce(u.container_id, c.container) AS container_id,
     coalesce(u.container_image_name, i.name) AS container_image_name, coalesce(u.container_image_id, i.image) AS container_image_id,
     u.occurred_after AS sampled_after, u.occurred_before AS sampled_before, u.cluster, u.node, u.store_kind, u.store_root
-FROM usage_at($at) AS u
+FROM sampled AS u
 LEFT JOIN images AS i ON u.scope = 'layer' AND i.cluster = u.cluster AND i.node = u.node AND i.store_root = u.store_root AND i.layer = u.subject
 LEFT JOIN containers AS c ON u.scope = 'layer' AND c.cluster = u.cluster AND c.node = u.node AND c.store_root = u.store_root AND c.layer = u.subject
 LEFT JOIN leaked AS l ON u.scope = 'layer' AND l.cluster = u.cluster AND l.node = u.node AND l.store_root = u.store_root AND l.layer = u.subject
 LEFT JOIN users AS r ON u.scope = 'layer' AND r.cluster = u.cluster AND r.node = u.node AND r.store_root = u.store_root AND r.layer = u.subject
 LEFT JOIN beside AS b ON u.scope = 'beside' AND b.cluster = u.cluster AND b.node = u.node AND b.store_root = u.store_root
-WHERE ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node) AND ($store IS NULL OR u.store_root = $store)
-  AND (u.scope <> 'beside' OR (u.run = b.run AND u.bytes > 0))
+WHERE u.scope <> 'beside' OR (u.run = b.run AND u.bytes > 0)
 ORDER BY list_position(['filesystem', 'store', 'layer', 'beside'], u.scope), u.bytes DESC NULLS LAST, u.node, u.store_root, u.subject
