@@ -30,9 +30,9 @@ TOPIC_OF = {node: node_topic(EVENTS_TOPIC, CLUSTER, node) for node in NODES}
 KEY_OF = {node: record_key(CLUSTER, node) for node in NODES}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def fleet(tmp_path_factory: pytest.TempPathFactory, helm: str) -> Iterator[Fleet]:
-    """A broker for the tests of this module."""
+    """A broker of its own for each test: they run in any order, and count records."""
     need_kafka()
     with running(tmp_path_factory.mktemp("guarded"), helm) as found:
         yield found
