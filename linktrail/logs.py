@@ -187,7 +187,7 @@ def running(program: str, *, level: str, form: str) -> Iterator[None]:
             extra = {"error": type(error).__name__, "exit_code": error.exit_code}
             _log.critical("%s %s", error.message, error.advice, extra=extra)
             raise typer.Exit(error.exit_code) from error
-        except Exception as error:
+        except Exception as error:  # a defect of ours, whatever it is: said with its trace, and the program ends
             _log.critical(
                 "linktrail %s ends: this is a defect of it", program, exc_info=True, extra={"error": type(error).__name__, "exit_code": 1}
             )
