@@ -1,36 +1,26 @@
 """Rows for people and programs: table, json, jsonl, csv, parquet, md.
 
 Data goes to standard output and messages to standard error. Values are faithful in json, jsonl, csv and parquet (bytes as base64 in the
-text forms); table and md are for eyes: names from disks are made printable, sizes human-readable, long ids short where the caller says so.
-Times are ISO 8601 UTC everywhere. JSON is ASCII, so that a hostile name cannot reach a terminal through it. A csv cell begins with
-whatever the name begins with: import it as text into a spreadsheet.
+text forms); table and md are for eyes (``linktrail.drawing``). Times are ISO 8601 UTC everywhere. JSON is ASCII, so that a hostile name
+cannot reach a terminal through it. A csv cell begins with whatever the name begins with: import it as text into a spreadsheet.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import math
-import os
 import sys
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from enum import StrEnum
-from typing import Any, BinaryIO, Final, TextIO
+from itertools import groupby
+from typing import Any, BinaryIO, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linktrail.drawing import draw, write_markdown
 from linktrail.errors import UsageError
-from linktrail.sizes import human_bytes
-from linktrail.text import printable
-
-_PLAIN_MARKDOWN: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 .,:;()/-+=%")
-_SEVERITY_STYLES: Final = {"critical": "bold red", "error": "red", "warning": "yellow"}
-_CHUNK: Final = 10_000
-_PART: Final = 1_000  # rows of a table that are laid out together
+from linktrail.values import records
 
 
 class Format(StrEnum):
@@ -62,109 +52,59 @@ class Sheet:
         return self.rows if self.brief is None else self.brief
 
 
-def write_output(sheets: Sequence[Sheet], form: Format, document: Mapping[str, object], *, stream: TextIO | None = None) -> None:
-    """Write ``sheets`` to ``stream`` (standard output).
+def write_output(sheets: Iterable[Sheet], form: Format, document: Mapping[str, object], *, stream: TextIO | None = None) -> None:
+    """Write ``sheets`` to ``stream`` (standard output), each as it comes; of one name, they are parts of the same rows.
 
     ``document`` is what json says besides the rows (each sheet is a key of its own) and parquet keeps as metadata. csv, jsonl and
     parquet hold the first sheet alone. Raises ``UsageError`` for parquet on a terminal.
     """
     stream = stream or sys.stdout
-    first = sheets[0]
     if form is Format.JSON:
-        keys = {sheet.name: list(records(sheet.rows, sheet.nested)) for sheet in sheets if sheet.rows is not None}
+        keys: dict[str, list[dict[str, Any]]] = {}
+        for sheet in sheets:
+            if sheet.rows is not None:
+                keys.setdefault(sheet.name, []).extend(records(sheet.rows, sheet.nested))
         stream.write(json.dumps({"schema": 1, **document, **keys}, indent=1) + "\n")
-    elif form is Format.JSONL:
-        for record in records(first.rows, first.nested):
-            stream.write(json.dumps(record, separators=(",", ":")) + "\n")
-    elif form is Format.CSV:
-        _write_csv(first.rows, stream)
-    elif form is Format.PARQUET:
-        _write_parquet(first.rows, document, stream)
-    elif form is Format.MD:
-        stream.write("\n".join(_markdown(sheet.shown) for sheet in sheets if _worth_showing(sheet, first)))
+    elif form in {Format.TABLE, Format.MD}:
+        _write_for_eyes(sheets, write_markdown if form is Format.MD else draw, stream)
     else:
-        _write_tables(sheets, stream)
+        _write_first(sheets, form, document, stream)
 
 
-# --- values -----------------------------------------------------------------------------------------------------
+def _write_for_eyes(sheets: Iterable[Sheet], write: Callable[[pa.Table, TextIO], None], stream: TextIO) -> None:
+    """Write those that say something: an empty answer is its first header, and what would only go with it is left out."""
+    first: Sheet | None = None
+    written = 0
+    for sheet in sheets:
+        first = first or sheet
+        if sheet.shown.num_rows:
+            stream.write("\n" if written else "")
+            write(sheet.shown, stream)
+            stream.flush()
+            written += 1
+    if first is not None and not written and first.shown.num_columns:
+        write(first.shown, stream)
 
 
-def records(rows: pa.Table, nested: Container[str] = ()) -> Iterator[dict[str, Any]]:
-    """Yield rows as JSON-able dictionaries; columns in ``nested`` hold JSON text, which is read."""
-    for batch in rows.to_batches(max_chunksize=_CHUNK):
-        for record in batch.to_pylist():
-            yield {name: _parsed(value) if name in nested else plain(value) for name, value in record.items()}
-
-
-def _parsed(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return what JSON text says; the text itself where it is none (it came from a lake that somebody else wrote)."""
-    try:
-        return plain(value) if value is None else json.loads(value)
-    except (TypeError, ValueError, RecursionError):
-        return plain(value)
-
-
-def plain(value: Any) -> Any:  # noqa: ANN401, PLR0911 - one value of any Arrow type to its JSON form
-    """Return ``value`` as JSON has it: times ISO 8601, bytes base64, numbers without a JSON form ``None`` (NaN) or text."""
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, datetime):
-        return moment(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode("ascii")
-    if isinstance(value, Mapping):
-        return {str(name): plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(part) for part in value]
-    return str(value)
-
-
-def moment(value: datetime) -> str:
-    """Return an instant as ISO 8601 UTC with microseconds; one without a zone stays without."""
-    if value.tzinfo is None:
-        return value.isoformat(timespec="microseconds")
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond:06d}Z"
-
-
-def trim_fraction(text: str) -> str:
-    """Return an instant of ISO 8601 without the zeros at the end of its fraction, which say nothing to a person."""
-    whole, point, fraction = text.partition(".")
-    digits = fraction.removesuffix("Z").rstrip("0")
-    return text if not point else f"{whole}{'.' + digits if digits else ''}{'Z' if fraction.endswith('Z') else ''}"
-
-
-def _for_eyes(name: str, value: Any) -> str:  # noqa: ANN401, PLR0911 - one value of any Arrow type
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return trim_fraction(moment(value))
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool) and _is_size(name):
-        return human_bytes(float(value))
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return printable(bytes(value))
-    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
-        return printable(", ".join(value))
-    plainly = plain(value)
-    return printable(json.dumps(plainly) if isinstance(plainly, (dict, list)) else plainly)
-
-
-def _is_size(name: str) -> bool:
-    return name == "bytes" or name.endswith("_bytes")
+def _write_first(sheets: Iterable[Sheet], form: Format, document: Mapping[str, object], stream: TextIO) -> None:
+    _, parts = next(groupby(sheets, lambda sheet: sheet.name))
+    if form is Format.PARQUET:
+        _write_parquet(pa.concat_tables(sheet.rows for sheet in parts), document, stream)
+        return
+    for number, sheet in enumerate(parts):
+        if form is Format.JSONL:
+            stream.writelines(json.dumps(record, separators=(",", ":")) + "\n" for record in records(sheet.rows, sheet.nested))
+        else:
+            _write_csv(sheet.rows, stream, header=not number)
+        stream.flush()
 
 
 # --- csv, parquet -----------------------------------------------------------------------------------------------
 
 
-def _write_csv(rows: pa.Table, stream: TextIO) -> None:
-    stream.write(",".join(map(_csv_cell, rows.column_names)) + "\n")
+def _write_csv(rows: pa.Table, stream: TextIO, *, header: bool) -> None:
+    if header:
+        stream.write(",".join(map(_csv_cell, rows.column_names)) + "\n")
     stream.writelines(",".join(map(_csv_cell, record.values())) + "\n" for record in records(rows))
 
 
@@ -196,89 +136,3 @@ def _storable(rows: pa.Table) -> pa.Table:
             texts = [None if value is None else str(value) for value in rows.column(number).to_pylist()]
             rows = rows.set_column(number, field.name, pa.array(texts, pa.string()))
     return rows
-
-
-# --- for eyes ---------------------------------------------------------------------------------------------------
-
-
-def _markdown(table: pa.Table) -> str:
-    lines = [" | ".join(table.column_names), " | ".join("--:" if _right(field) else "---" for field in table.schema)]
-    lines += [" | ".join(cells) for cells in _cells(table, markdown_text)]
-    return "".join(f"| {line} |\n" for line in lines)
-
-
-def markdown_text(text: str) -> str:
-    """Put whatever could mean something in Markdown or HTML into a code span, which means nothing."""
-    if set(text) <= _PLAIN_MARKDOWN:
-        return text
-    longest, run = 0, 0
-    for character in text:
-        run = run + 1 if character == "`" else 0
-        longest = max(longest, run)
-    fence = "`" * (longest + 1)
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
-
-
-def eye_rows(table: pa.Table) -> Iterator[list[str]]:
-    """Yield the rows of ``table`` as the texts that a person sees."""
-    return _cells(table, str)
-
-
-def _cells(table: pa.Table, form: Callable[[str], str]) -> Iterator[list[str]]:
-    for batch in table.to_batches(max_chunksize=_CHUNK):
-        for record in batch.to_pylist():
-            yield [form(_for_eyes(name, value)) for name, value in record.items()]
-
-
-def _worth_showing(sheet: Sheet, first: Sheet) -> bool:
-    """An empty answer is shown by its header; what would only go with it is left out."""
-    return bool(sheet.shown.num_columns) and (sheet is first or bool(sheet.shown.num_rows))
-
-
-def _right(field: pa.Field) -> bool:
-    kind = field.type
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
-def _write_tables(sheets: Sequence[Sheet], stream: TextIO) -> None:
-    """Draw tables as wide as the terminal; where the output is none, as wide as they are, so that nothing is cut."""
-    for number, sheet in enumerate(sheets):
-        if not _worth_showing(sheet, sheets[0]):
-            continue
-        stream.write("\n" if number else "")
-        (_draw if stream.isatty() else _write_plainly)(sheet.shown, stream)
-
-
-def _write_plainly(table: pa.Table, stream: TextIO) -> None:
-    """Write a table part by part, so that a long one begins at once; a column is as wide as its widest cell so far."""
-    from rich.cells import cell_len  # noqa: PLC0415 - programs that want json need not wait for it
-
-    right = [_right(field) for field in table.schema]
-    rows = [[printable(name).upper() for name in table.column_names]]
-    widths = [0] * table.num_columns
-    for start in range(0, max(table.num_rows, 1), _PART):
-        rows += _cells(table.slice(start, _PART), str)
-        lengths = [[cell_len(cell) for cell in cells] for cells in rows]
-        widths = [max(known) for known in zip(widths, *lengths, strict=True)]
-        for cells, lengths_of in zip(rows, lengths, strict=True):
-            spaces = (" " * (width - length) for width, length in zip(widths, lengths_of, strict=True))
-            padded = (space + cell if to_right else cell + space for cell, space, to_right in zip(cells, spaces, right, strict=True))
-            stream.write("  ".join(padded).rstrip() + "\n")
-        rows = []
-
-
-def _draw(shown: pa.Table, stream: TextIO) -> None:
-    from rich.console import Console  # noqa: PLC0415 - programs that want json need not wait for it
-    from rich.table import Table  # noqa: PLC0415 - likewise
-    from rich.text import Text  # noqa: PLC0415 - likewise
-
-    colour = not os.environ.get("NO_COLOR")
-    console = Console(file=stream, no_color=not colour, highlight=False, markup=False, emoji=False)
-    table = Table(box=None, pad_edge=False, header_style="bold" if colour else "")
-    for field in shown.schema:
-        table.add_column(Text(printable(field.name).upper()), justify="right" if _right(field) else "left", overflow="fold")
-    for cells in _cells(shown, str):
-        styles = (_SEVERITY_STYLES.get(cell, "") if colour else "" for cell in cells)
-        table.add_row(*(Text(cell, style=style) for cell, style in zip(cells, styles, strict=True)))
-    console.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,8 +32,8 @@ class Answer:
     @property
     def rows(self) -> pa.Table:
         """The rows, as Arrow."""
-        table = self.sheets[0].rows
-        return pa.table({}) if table is None else table
+        parts = [sheet.rows for sheet in self.sheets if sheet.name == self.sheets[0].name and sheet.rows is not None]
+        return pa.concat_tables(parts) if parts else pa.table({})
 
     @property
     def columns(self) -> list[str]:
@@ -60,6 +60,23 @@ class Answer:
         return [*self.notes, *self.completeness.lines()]
 
 
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """An answer that is still being looked for, so that its first rows can be written before the last are known.
+
+    ``sheets`` can be gone through once. Both they and ``completeness`` need the engine that was asked; they raise what it raises.
+    """
+
+    question: str
+    asked: Mapping[str, object]
+    sheets: Iterable[Sheet]
+    completeness: Callable[[], Completeness]
+
+    def whole(self) -> Answer:
+        """Return the answer once it is there."""
+        return Answer(self.question, self.asked, tuple(self.sheets), self.completeness())
+
+
 def ask(
     engine: Engine, question: Question, values: Mapping[str, object], now: int, *, narrowed: Mapping[str, object] | None = None
 ) -> Answer:
@@ -67,11 +84,23 @@ def ask(
 
     ``narrowed`` are values that give the same rows sooner; what is said of the record is about ``values``.
     """
-    rows = engine.query(question.sql, question.bound({**values, **(narrowed or {})}))
+    return coming(engine, question, values, now, [sheet_of(engine, question, {**values, **(narrowed or {})})]).whole()
+
+
+def coming(engine: Engine, question: Question, values: Mapping[str, object], now: int, sheets: Iterable[Sheet]) -> Coming:
+    """Return ``sheets`` as the answer to ``question`` with ``values``, and what is to be said of the record then."""
     scope = Scope(_one(values.get("cluster")), _one(values.get("node")), _text(values.get("store")))
-    said = completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
-    nested = frozenset(rows.column_names) & JSON_COLUMNS
-    return Answer(question.name, spelled(question, values), (Sheet("rows", rows, nested=nested),), said)
+
+    def said() -> Completeness:
+        return completeness(engine, question.window_of(values, now), now=now, scope=scope, state=question.window == "at")
+
+    return Coming(question.name, spelled(question, values), sheets, said)
+
+
+def sheet_of(engine: Engine, question: Question, values: Mapping[str, object]) -> Sheet:
+    """Return the rows of ``question``. Raises ``QueryError``, ``LakeError``."""
+    rows = engine.query(question.sql, question.bound(values))
+    return Sheet("rows", rows, nested=frozenset(rows.column_names) & JSON_COLUMNS)
 
 
 def spelled(question: Question, values: Mapping[str, object]) -> dict[str, object]:

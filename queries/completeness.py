@@ -16,8 +16,8 @@ from typing import Any, Final
 from linktrail.clock import NANOSECONDS, iso
 from linktrail.durations import spell_duration
 from linktrail.errors import EXIT_GAPS, EXIT_OK
-from linktrail.output import trim_fraction
 from linktrail.text import printable
+from linktrail.values import trim_fraction
 from queries.engine import Engine
 
 TOLERANCE: Final = 150 * NANOSECONDS

@@ -41,7 +41,7 @@ SETTINGS: Final[dict[str, str | bool | int | float | list[str]]] = {
 _SQL_TYPES: Final = {TEXT: "VARCHAR", INTEGER: "BIGINT", TIME: "TIMESTAMPTZ", DATE: "DATE", FLAG: "BOOLEAN", BYTES: "BLOB"}
 _DAY_DIRECTORY: Final = "/day="
 _CARRIED: Final = f"{_DAY_DIRECTORY}{CARRIED_DAY.isoformat()}/"
-_NOTHING: Final = "NULL::VARCHAR AS node, NULL::VARCHAR AS run, NULL::DATE AS day, NULL::BIGINT AS seq, NULL::TIMESTAMPTZ AS observed_at"
+_NO_DAY: Final = "SELECT NULL::DATE AS day WHERE false"  # so that there is such a column
 _DAY_OF_ROW: Final = "CAST(observed_at AT TIME ZONE 'UTC' AS DATE)"
 
 
@@ -83,15 +83,16 @@ def _day_directory(file: str) -> str:
     return file.partition(_DAY_DIRECTORY)[2].partition("/")[0]
 
 
-def _doubtful(lake: LakeFiles) -> str:
-    """Return a query for the numbers of the rows of every day of which a row may be stored twice."""
+def _doubtful(lake: LakeFiles) -> str | None:
+    """Return a query for the numbers of the rows of every day of which a row may be stored twice; ``None`` where there is no such day."""
     by_directory = _by_directory(lake.files)
     days = {_day_directory(file) for table in lake.tables.values() for file in table.doubtful}
     files = ([file for file in table.files if _day_directory(file) in days] for table in lake.tables.values())
     parts = [part for of_table in files for part in _parts(of_table, by_directory=by_directory, mixed=True)]
+    if not parts:
+        return None
     day = "day" if by_directory else f"coalesce(day, {_DAY_OF_ROW})"
-    empty = f"SELECT {_NOTHING} WHERE false"
-    return f"SELECT node, run, CAST({day} AS DATE) AS day, seq FROM ({_all_of([empty, *parts])}) WHERE seq IS NOT NULL"  # noqa: S608 - own names
+    return f"SELECT cluster, node, run, CAST({day} AS DATE) AS day, seq FROM ({_all_of([_NO_DAY, *parts])}) WHERE seq IS NOT NULL"  # noqa: S608 - own names
 
 
 def _horizon(lake: LakeFiles) -> str:

@@ -1,6 +1,6 @@
 """The views and table macros that people query: the four base views, and those of views.sql with what its comments say of them.
 
-A base view hides rows that are stored twice: the same (node, run, seq) is the same row. Looking for them in every query would cost
+A base view hides rows that are stored twice: the same (cluster, node, run, seq) is the same row. Looking for them in every query would cost
 a sort of the whole table, so they are looked for once, and only in days that upkeep has not put in order yet (``queries.snapshot``):
 within a day the rows of a run are numbered without holes, so their count, sum and sum of squares tell in one cheap pass where a closer
 look is needed (or that rows have aged out), and only those days are compared row by row.
@@ -21,7 +21,7 @@ from typing import Final
 from linktrail.schema import TABLES, Table
 
 REPEATED: Final = "SELECT * FROM lake.repeated LIMIT 1"
-_DEFINED: Final = re.compile(r"CREATE (?:VIEW|MACRO) ([\w.]+)")
+_DEFINED: Final = re.compile(r"CREATE (?:VIEW|TABLE|MACRO) ([\w.]+)")
 LOOKING_AROUND: Final = "SHOW ALL TABLES"
 _LOOKING_AROUND: Final = re.compile(r"\b(show|describe|duckdb_\w+|information_schema|pg_catalog|query|query_table)\b", re.IGNORECASE)
 
@@ -49,11 +49,14 @@ class Definition:
 # --- the base views ---------------------------------------------------------------------------------------------
 
 
-def repeated_statements(numbered: str) -> list[str]:
+def repeated_statements(numbered: str | None) -> list[str]:
     """Return the statements that list the rows that are stored more than once in ``lake.repeated``.
 
-    ``numbered`` is a query for node, run, day and seq of the rows, of all tables, of every day that is looked through.
+    ``numbered`` is a query for cluster, node, run, day and seq of the rows, of all tables, of every day that is looked through (``None``:
+    there is none).
     """
+    if numbered is None:
+        return ["CREATE TABLE lake.repeated (cluster VARCHAR, node VARCHAR, run VARCHAR, seq BIGINT)"]
     squares = "({0}::HUGEINT * ({0} + 1) * (2 * {0} + 1) // 6)"  # the sum of the squares of 0..n
     suspect = " OR ".join(
         (
@@ -62,12 +65,12 @@ def repeated_statements(numbered: str) -> list[str]:
             f"sum(seq::HUGEINT * seq) <> {squares.format('max(seq)')} - {squares.format('(min(seq) - 1)')}",
         )
     )
-    doubtful = f"SELECT node, run, day FROM lake.numbered GROUP BY ALL HAVING {suspect}"  # noqa: S608 - own names
-    compared = "FROM lake.numbered SEMI JOIN lake.suspect_days USING (node, run, day)"
+    doubtful = f"SELECT cluster, node, run, day FROM lake.numbered GROUP BY ALL HAVING {suspect}"  # noqa: S608 - own names
+    compared = "FROM lake.numbered SEMI JOIN lake.suspect_days USING (cluster, node, run, day)"
     return [
         f"CREATE VIEW lake.numbered AS {numbered}",
         f"CREATE TABLE lake.suspect_days AS {doubtful}",
-        f"CREATE TABLE lake.repeated AS SELECT node, run, seq {compared} GROUP BY ALL HAVING count(*) > 1",
+        f"CREATE TABLE lake.repeated AS SELECT cluster, node, run, seq {compared} GROUP BY ALL HAVING count(*) > 1",
         "DROP VIEW lake.numbered",
     ]
 
@@ -79,8 +82,8 @@ def base_views(names: Sequence[str] = tuple(TABLES), *, once: bool) -> list[str]
 
 def _once(table: Table) -> str:
     stored = f"SELECT * FROM lake.{table.name} AS r WHERE"  # noqa: S608 - own names
-    repeated = "EXISTS (FROM lake.repeated AS d WHERE d.node = r.node AND d.run = r.run AND d.seq = r.seq)"
-    once = "QUALIFY row_number() OVER (PARTITION BY node, run, seq) = 1"
+    repeated = "EXISTS (FROM lake.repeated AS d WHERE d.cluster = r.cluster AND d.node = r.node AND d.run = r.run AND d.seq = r.seq)"
+    once = "QUALIFY row_number() OVER (PARTITION BY cluster, node, run, seq) = 1"
     return f"CREATE VIEW {table.name} AS {stored} NOT {repeated} UNION ALL ({stored} {repeated} {once})"
 
 

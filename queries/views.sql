@@ -14,10 +14,14 @@ FROM (
 )
 GROUP BY ALL;
 
+-- What few rows of coverage say of runs is read once: nearly all others are heartbeats and batches.
+
+CREATE TABLE lake.starts_and_gaps AS FROM coverage WHERE kind IN ('gap', 'start');
+
 CREATE VIEW lake.run_bounds AS
 SELECT cluster, node, run, store_root,
     coalesce(min(occurred_after) FILTER (kind = 'gap' AND cause = 'restart'), min(occurred_after) FILTER (kind = 'start')) AS earliest
-FROM coverage WHERE kind IN ('gap', 'start') GROUP BY ALL;
+FROM lake.starts_and_gaps GROUP BY ALL;
 
 CREATE MACRO lake.settled_links(t) AS TABLE
 SELECT l.*
@@ -103,8 +107,8 @@ newest AS (  -- of a run by number, then of all runs: cheaper than comparing (ru
     )
     GROUP BY cluster, node, store_root, scope, subject
 ),
-gone AS (
-    SELECT cluster, node, store_root, layer, max((run, seq)) AS last
+gone AS (  -- the scope is a column, so that a question about others does not look
+    SELECT 'layer' AS scope, cluster, node, store_root, layer, max((run, seq)) AS last
     FROM (
         SELECT cluster, node, store_root, run, seq, subject AS layer
         FROM links WHERE link_kind IN ('layer_directory', 'temporary_directory') AND action = 'removed' AND occurred_before <= t::TIMESTAMPTZ
@@ -119,7 +123,7 @@ FROM usage AS u
 JOIN newest AS n  -- scope and subject follow from the rest; named, what a question says of them holds here too
     ON n.cluster = u.cluster AND n.node = u.node AND n.scope = u.scope AND n.subject = u.subject AND n.run = u.run AND n.seq = u.seq
 LEFT JOIN gone AS g
-    ON u.scope = 'layer' AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
+    ON g.scope = u.scope AND g.cluster = u.cluster AND g.node = u.node AND g.store_root IS NOT DISTINCT FROM u.store_root AND g.layer = u.subject
 WHERE u.occurred_before <= t::TIMESTAMPTZ AND (g.last IS NULL OR g.last < (u.run, u.seq));
 
 -- growth: a size sample beside the one before it of the same layer, store or filesystem: growth_bytes and growth_inodes in so
@@ -176,7 +180,7 @@ FROM (
 WHERE coalesce(k8s_pod_uid, k8s_pod_name, container_id, container_name, container_image_id, container_image_name) IS NOT NULL
 GROUP BY ALL;
 
-CREATE VIEW lake.recorded_runs AS
+CREATE TABLE lake.recorded_runs AS
 SELECT cluster, node, store_kind, store_root, run,
     min(observed_at) FILTER (kind = 'start') AS began,
     max(occurred_before) AS vouched,
@@ -185,7 +189,7 @@ FROM coverage WHERE kind IN ('start', 'heartbeat', 'stop') AND store_root IS NOT
 
 CREATE VIEW lake.arrived_late AS
 SELECT DISTINCT g.cluster, g.node, g.run, g.first_seq, g.last_seq
-FROM coverage AS g
+FROM lake.starts_and_gaps AS g
 JOIN coverage AS b
     ON b.kind = 'batch' AND b.cluster = g.cluster AND b.node = g.node AND b.run = g.run AND b.first_seq >= g.first_seq AND b.last_seq <= g.last_seq
 WHERE g.kind = 'gap' AND g.cause = 'batch-missing'
@@ -203,7 +207,7 @@ earlier AS (
 ),
 stated AS (
     SELECT cluster, node, store_kind, store_root, occurred_after, occurred_before, cause, message, gap_id, run
-    FROM coverage AS g
+    FROM lake.starts_and_gaps AS g
     WHERE kind = 'gap' AND NOT EXISTS (
         FROM lake.arrived_late AS l
         WHERE g.cause = 'batch-missing' AND l.cluster = g.cluster AND l.node = g.node AND l.run = g.run
@@ -226,7 +230,7 @@ unstated AS (
         'linktrail was not running, and what it had recorded before was not known to it' AS message, NULL AS gap_id, run
     FROM earlier AS e
     WHERE vouched IS NOT NULL AND vouched < e.began AND NOT EXISTS (
-        FROM coverage AS c
+        FROM lake.starts_and_gaps AS c
         WHERE c.kind = 'gap' AND c.cause IN ('restart', 'ledger-lost') AND c.cluster = e.cluster AND c.node = e.node
           AND c.run = e.run AND c.store_root = e.store_root
     )

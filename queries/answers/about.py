@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from linktrail.clock import Clock
 from linktrail.errors import UnknownSubjectError
-from queries.answer import Answer, ask, engine_of
+from linktrail.output import Sheet
+from queries.answer import Answer, Coming, ask, coming, engine_of, sheet_of
 from queries.answers.eyes import brief, present
 from queries.catalog import Question, question_named
 from queries.engine import Engine
@@ -17,11 +18,20 @@ from queries.subjects import find_object, only_place
 
 def asked(lake: Path | Engine, question: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
     """Ask ``question`` with ``values`` (instants in ns UTC; what is left out is as the question says)."""
+    with engine_of(lake) as engine:
+        return asking(engine, question, values, clock=clock).whole()
+
+
+def asking(engine: Engine, question: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Coming:
+    """Do the same without waiting for the answer."""
     now = present(clock)
     known = question_named(question)
-    with engine_of(lake) as engine:
-        answer = ask(engine, known, _filled(known, values, now), now)
-    return _for_eyes(answer)
+    filled = _filled(known, values, now)
+
+    def sheets() -> Iterator[Sheet]:
+        yield _for_eyes(sheet_of(engine, known, filled))
+
+    return coming(engine, known, filled, now, sheets())
 
 
 def asked_about(lake: Path | Engine, question: str, subject: str, values: Mapping[str, object], *, clock: Clock | None = None) -> Answer:
@@ -38,7 +48,7 @@ def asked_about(lake: Path | Engine, question: str, subject: str, values: Mappin
         narrowed = only_place(engine, meant.id, _name(values.get("cluster")), _name(values.get("node")))
         answer = ask(engine, known, _filled(known, {**values, "id": meant.id}, now), now, narrowed=narrowed)
     notes = () if meant.id == subject else (f"{subject} is {meant.id}.",)
-    return replace(_for_eyes(answer), notes=notes)
+    return replace(answer, sheets=[_for_eyes(sheet) for sheet in answer.sheets], notes=notes)
 
 
 def _name(value: object) -> str | None:
@@ -51,6 +61,5 @@ def _filled(question: Question, values: Mapping[str, object], now: int) -> dict[
     return {**question.defaults(now), **given}
 
 
-def _for_eyes(answer: Answer) -> Answer:
-    first = answer.sheets[0]
-    return replace(answer, sheets=(replace(first, brief=brief(answer.rows)), *answer.sheets[1:]))
+def _for_eyes(sheet: Sheet) -> Sheet:
+    return replace(sheet, brief=brief(sheet.shown))

@@ -11,14 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linktrail.clock import Clock, SystemClock
-from linktrail.output import moment, trim_fraction
 from linktrail.schema import TEXT
+from linktrail.values import moment, trim_fraction
 
 _ID_CHARACTERS: Final = frozenset("0123456789abcdef")
 _WHOLE_ID: Final = 64
 _SHORT_ID: Final = 12
 _LONG_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
-_HAS_ID: Final = r"[0-9a-f]{64}"  # as Arrow reads it, which cannot look around
 _IS_ID: Final = r"\A[0-9a-f]{64}\z"
 _COPIED: Final = frozenset({"advice", "detail", "do", "safe", "value"})  # what people copy into a shell stays whole
 _PLACES: Final = ("cluster", "node", "store_kind", "store_root")
@@ -110,12 +109,11 @@ def _short_column(column: pa.ChunkedArray, *, whole: bool) -> pa.Array:
     if pa.types.is_list(column.type):
         return pa.array([_joined(value) for value in column.to_pylist()], TEXT)
     texts = column.cast(TEXT).combine_chunks()
-    longest = pc.max(pc.binary_length(texts)).as_py()
-    if whole or longest is None or longest < _WHOLE_ID:
+    lengths = pc.fill_null(pc.binary_length(texts), 0)
+    if whole or not len(texts) or pc.max(lengths).as_py() < _WHOLE_ID:
         return texts
-    has_id = pc.fill_null(pc.match_substring_regex(texts, _HAS_ID), fill_value=False)
-    is_id = pc.fill_null(pc.match_substring_regex(texts, _IS_ID), fill_value=False)
-    among = pc.and_not(has_id, is_id)
+    is_id = pc.and_(pc.equal(lengths, _WHOLE_ID), pc.fill_null(pc.match_substring_regex(texts, _IS_ID), fill_value=False))
+    among = pc.and_not(pc.greater_equal(lengths, _WHOLE_ID), is_id)
     cut = pc.if_else(is_id, pc.utf8_slice_codeunits(texts, 0, _SHORT_ID), texts)
     others = pa.array(map(shorten, texts.filter(among).to_pylist()), TEXT)
     return pc.replace_with_mask(cut, among, others)

@@ -1,23 +1,25 @@
 """What took the space at an instant: every sample, totals by role, and for each filesystem one table that sums to what ``df`` says of it.
 
-In the last one every part has a name. What is left over lies on the filesystem and not below a store that is recorded; it is negative where
-parts overlap (hard links from one layer to another) or shrank since they were measured, and then says so.
+The filesystems themselves come first: how full they are is soon known, and what fills them takes longer to look for.
+
+In the last table every part has a name. What is left over lies on the filesystem and not below a store that is recorded; it is negative
+where parts overlap (hard links from one layer to another) or shrank since they were measured, and then says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from linktrail.clock import Clock
 from linktrail.output import Sheet
-from queries.answer import Answer, ask, engine_of
+from queries.answer import Answer, Coming, coming, engine_of
 from queries.answers.eyes import brief_table, owner, places, present, short, span
-from queries.catalog import question_named
+from queries.catalog import Question, question_named
 from queries.engine import Engine
 
 _TOTALS: Final = """
@@ -70,6 +72,7 @@ ORDER BY cluster, node, filesystem, place, bytes DESC, what
 _OWNERS: Final = ("k8s_namespace_name", "k8s_pod_name", "container_name", "container_id", "container_image_name", "container_image_id")
 _SIZES: Final = ("bytes", "recorded_bytes", "capacity_bytes", "available_bytes")
 _SHOWN: Final = ("scope", "subject", "role", *_OWNERS, *_SIZES, "sampled_before", "node", "store_root")
+_FIRST: Final = "filesystem"
 
 
 def usage_at(
@@ -85,21 +88,43 @@ def usage_at(
 
     Raises ``LakeMissingError``, ``LakeNewerError``, ``LakeError``.
     """
+    with engine_of(lake) as engine:
+        return asking_usage(engine, at=at, cluster=cluster, node=node, store=store, clock=clock).whole()
+
+
+def asking_usage(
+    engine: Engine,
+    *,
+    at: int | None = None,
+    cluster: str | None = None,
+    node: str | None = None,
+    store: str | None = None,
+    clock: Clock | None = None,
+) -> Coming:
+    """Do the same without waiting for the answer."""
     now = present(clock)
     question = question_named("usage")
     values = {"at": now if at is None else at, "cluster": cluster, "node": node, "store": store}
-    with engine_of(lake) as engine:
-        answer = ask(engine, question, values, now)
-        sampled = {"sampled": answer.rows}
-        totals, filesystems = (engine.query(sql, question.bound(values), beside=sampled) for sql in (_TOTALS, _FILESYSTEMS))
-    rows = answer.rows.select(_SHOWN).to_pylist()
+    return coming(engine, question, values, now, _sheets(engine, question, values))
+
+
+def _sheets(engine: Engine, question: Question, values: Mapping[str, object]) -> Iterator[Sheet]:
+    first = engine.query(question.sql, question.bound({**values, "scope": _FIRST}))
+    yield Sheet("rows", first, _brief(first, ("scope", "subject", "bytes", "capacity_bytes", "available_bytes")))
+    sampled = engine.query(question.sql, question.bound({**values, "scope": None}))
+    others = sampled.filter(pc.not_equal(sampled.column("scope"), _FIRST))
+    yield Sheet("rows", others, _brief(others, ("scope", "subject", "role", "owner", "bytes", "recorded_bytes")))
+    for name, sql in (("totals", _TOTALS), ("filesystems", _FILESYSTEMS)):
+        yield Sheet(name, engine.query(sql, question.bound({**values, "scope": None}), beside={"sampled": sampled}))
+
+
+def _brief(sampled: pa.Table, names: tuple[str, ...]) -> pa.Table:
+    rows = sampled.select(_SHOWN).to_pylist()
     where = places(rows)
-    names = ("scope", "subject", "role", "owner", *_SIZES, "sampled", *where)
-    sizes = dict.fromkeys(_SIZES, pa.int64())
-    brief = brief_table(names, ((*_brief_sample(row), *(row[name] for name in where)) for row in rows), sizes)
-    return replace(answer, sheets=(replace(answer.sheets[0], brief=brief), Sheet("totals", totals), Sheet("filesystems", filesystems)))
+    said = ({**row, "subject": short(row["subject"]), "owner": owner(row), "sampled": _sampled(row)} for row in rows)
+    columns = (*names, "sampled", *where)
+    return brief_table(columns, (tuple(row[name] for name in columns) for row in said), dict.fromkeys(_SIZES, pa.int64()))
 
 
-def _brief_sample(row: Mapping[str, Any]) -> tuple[object, ...]:
-    sampled = span(row["sampled_before"], row["sampled_before"])
-    return row["scope"], short(row["subject"]), row["role"], owner(row), *(row[name] for name in _SIZES), sampled
+def _sampled(row: Mapping[str, Any]) -> str:
+    return span(row["sampled_before"], row["sampled_before"])

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from linktrail import __version__
-from linktrail.output import moment, plain
+from linktrail.values import moment, plain
 from queries.export.names import ECS, ECS_VERSION, OCSF_VERSION, SEVERITY_NUMBERS
 from queries.words import happened
 

@@ -17,10 +17,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from linktrail import __version__
 from linktrail.clock import iso
+from linktrail.drawing import markdown_text
 from linktrail.errors import ReportUnwritableError
-from linktrail.output import markdown_text, moment, trim_fraction
 from linktrail.sizes import human_bytes
 from linktrail.text import printable
+from linktrail.values import moment, trim_fraction
 from queries.answers.eyes import owner, shorten, span
 from queries.completeness import spell, to_datetime
 from queries.report.gather import Gathered, spoken

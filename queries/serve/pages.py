@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from linktrail.clock import iso
 from linktrail.errors import UsageError
-from linktrail.output import trim_fraction
 from linktrail.text import printable
+from linktrail.values import trim_fraction
 from queries.answer import Answer
 from queries.answers.about import asked, asked_about
 from queries.answers.deletion import can_delete

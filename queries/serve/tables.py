@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from linktrail.output import eye_rows
+from linktrail.drawing import eye_rows
 from queries.answers.eyes import brief
 
 MOST_ROWS: Final = 1000

@@ -48,9 +48,10 @@ per_run AS (  -- the newest of a run by its number, then of all runs: far cheape
         max(bytes) FILTER ($since IS NULL OR occurred_before > $since::TIMESTAMPTZ) AS largest_bytes,
         max(occurred_before) FILTER ($since IS NOT NULL AND occurred_before <= $since::TIMESTAMPTZ) AS before_sampled,
         min(occurred_before) AS first_sampled, max(occurred_before) AS last_sampled,
-        arg_max(container_id, seq) AS container_id, arg_max(container_name, seq) AS container_name,
-        arg_max(container_image_name, seq) AS container_image_name, arg_max(k8s_pod_name, seq) AS k8s_pod_name,
-        arg_max(k8s_namespace_name, seq) AS k8s_namespace_name
+        arg_max(container_name, seq) AS container_name, arg_max(container_image_name, seq) AS container_image_name,
+        arg_max(k8s_pod_name, seq) AS k8s_pod_name,  -- the others are long, and read only where things are called by them
+        arg_max(CASE WHEN $by = 'container' THEN container_id END, seq) AS container_id,
+        arg_max(CASE WHEN $by = 'pod' THEN k8s_namespace_name END, seq) AS k8s_namespace_name
     FROM usage AS u
     ANTI JOIN over AS o ON o.cluster = u.cluster AND o.node = u.node AND o.store_root IS NOT DISTINCT FROM u.store_root AND o.layer = u.subject
     WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND bytes IS NOT NULL AND occurred_before <= $until::TIMESTAMPTZ

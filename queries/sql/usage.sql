@@ -5,6 +5,7 @@
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- parameter store text: only the store with this root
+-- parameter scope text: only samples of this scope
 -- column scope: layer, store, filesystem, or beside: what a store keeps beside its layers, by directory
 -- column subject: layer id, store root, mount point, or a directory of the store (/* after it: the files that lie loose in it)
 -- column role: what a layer served as: image, container, orphan (also where a leak names it), temporary; beside: metadata, content, logs, volumes, other
@@ -35,7 +36,7 @@ WITH RECURSIVE
 standing AS MATERIALIZED (
     SELECT cluster, node, store_root, link_kind, subject, target, container_name
     FROM lake.links_of($at, ['image_layer', 'image_name', 'container_layer', 'parent_pointer'])
-    WHERE target IS NOT NULL
+    WHERE target IS NOT NULL AND ($scope IS NULL OR $scope = 'layer')
       AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
 ),
 needed AS (
@@ -67,10 +68,12 @@ containers AS (
 ),
 leaked AS (  -- a layer of which deleted files are open may be used by the container that holds them
     SELECT DISTINCT cluster, node, store_root, subject AS layer FROM findings_at($at)
-    WHERE family = 'leaks' AND subject_kind = 'layer' AND code <> 'deleted-open-file'
+    WHERE family = 'leaks' AND subject_kind = 'layer' AND code <> 'deleted-open-file' AND ($scope IS NULL OR $scope = 'layer')
 ),
 sampled AS MATERIALIZED (
-    FROM usage_at($at) WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
+    FROM usage_at($at)
+    WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
+      AND ($scope IS NULL OR scope = $scope)
 ),
 beside AS (  -- each run tells of all that there is
     SELECT cluster, node, store_root, max(run) AS run FROM sampled WHERE scope = 'beside' GROUP BY ALL

@@ -80,7 +80,7 @@ found AS (
     FROM placed GROUP BY number
 ),
 twice AS (
-    SELECT node, run, count(*) AS rows FROM lake.repeated GROUP BY ALL
+    SELECT cluster, node, run, count(*) AS rows FROM lake.repeated GROUP BY ALL
 ),
 judged AS (
     SELECT r.*, coalesce(s.contradictions, 0) AS contradictions, CASE WHEN coalesce(s.holes, false) THEN 0 ELSE r.missing END AS unstated,
@@ -92,7 +92,7 @@ judged AS (
     LEFT JOIN found AS f ON f.number = d.number
 )
 SELECT CASE WHEN j.breaks + j.contradictions + j.unstated + j.strange > 0 OR j.known <> j.rows_stated THEN 'broken' WHEN j.missing > 0 THEN 'gap' ELSE 'whole' END AS verdict,
-    j.node, j.run, j.first_sealed, j.last_sealed, j.batches, j.missing AS missing_batches, j.unstated AS unstated_batches, j.breaks + j.contradictions AS chain_breaks,
-    j.rows_stated, j.known AS rows_found, j.strange AS rows_strange, coalesce(t.rows, 0) AS rows_twice, j.cluster
-FROM judged AS j LEFT JOIN twice AS t ON t.node = j.node AND t.run = j.run
-ORDER BY list_position(['broken', 'gap', 'whole'], verdict), j.node, j.run
+    node, run, j.first_sealed, j.last_sealed, j.batches, j.missing AS missing_batches, j.unstated AS unstated_batches, j.breaks + j.contradictions AS chain_breaks,
+    j.rows_stated, j.known AS rows_found, j.strange AS rows_strange, coalesce(t.rows, 0) AS rows_twice, cluster
+FROM judged AS j LEFT JOIN twice AS t USING (cluster, node, run)
+ORDER BY list_position(['broken', 'gap', 'whole'], verdict), node, run

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from linktrail.output import Format
-from queries.verbs.giving import give
+from queries.verbs.giving import give_asked
 from queries.verbs.options import AsJson, Cluster, Form, From, Lake, Node, Store, To, lake_path, require_one, span
 
 _GROWS: Final = ("layer", "container", "pod", "image", "store", "node", "filesystem")
@@ -31,12 +31,10 @@ def growth(
 
     Exit code 3: answered, but the record has gaps in that time.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
     require_one("--by", by, _GROWS)
     after, before = span(first, last)
     values = {"since": after, "until": before, "by": by, "cluster": cluster, "node": node}
-    return give(asked(lake_path(lake), "growth", values), form, as_json=as_json)
+    return give_asked(lake_path(lake), "growth", values, form, as_json=as_json)
 
 
 def diff(
@@ -58,11 +56,9 @@ def diff(
 
     Exit code 3: answered, but the record has gaps in that time.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
     after, before = span(first, last)
     values = {"since": after, "until": before, "cluster": cluster, "node": node, "store": store}
-    return give(asked(lake_path(lake), "diff", values), form, as_json=as_json)
+    return give_asked(lake_path(lake), "diff", values, form, as_json=as_json)
 
 
 def coverage(
@@ -81,11 +77,9 @@ def coverage(
 
     Exit code 3: the record has gaps in that time.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
     after, before = span(first, last)
     values = {"since": after, "until": before, "cluster": cluster, "node": node}
-    return give(asked(lake_path(lake), "coverage", values), form, as_json=as_json)
+    return give_asked(lake_path(lake), "coverage", values, form, as_json=as_json)
 
 
 def forecast(
@@ -106,8 +100,6 @@ def forecast(
 
     Exit code 3: answered, but the record has gaps in that time.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
     after, before = span(first, last)
     values = {"since": after, "until": before, "cluster": cluster, "node": node}
-    return give(asked(lake_path(lake), "forecast", values), form, as_json=as_json)
+    return give_asked(lake_path(lake), "forecast", values, form, as_json=as_json)

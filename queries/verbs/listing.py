@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from linktrail.output import Format
-from queries.verbs.giving import give
+from queries.verbs.giving import give_asked
 from queries.verbs.options import AsJson, At, Cluster, Form, Lake, Node, instant, lake_path, require_one
 
 
@@ -20,9 +20,7 @@ def images(
 
     Exit code 3: answered, but the record has gaps at that instant.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
-    return give(asked(lake_path(lake), "images", {"at": instant(at), "cluster": cluster, "node": node}), form, as_json=as_json)
+    return give_asked(lake_path(lake), "images", {"at": instant(at), "cluster": cluster, "node": node}, form, as_json=as_json)
 
 
 def containers(
@@ -34,9 +32,7 @@ def containers(
 
     Exit code 3: answered, but the record has gaps at that instant.
     """
-    from queries.answers.about import asked  # noqa: PLC0415 - --help must not wait for it
-
-    return give(asked(lake_path(lake), "containers", {"at": instant(at), "cluster": cluster, "node": node}), form, as_json=as_json)
+    return give_asked(lake_path(lake), "containers", {"at": instant(at), "cluster": cluster, "node": node}, form, as_json=as_json)
 
 
 def fleet(
@@ -57,8 +53,7 @@ def fleet(
     Exit code 3: answered, but the record of some node has gaps at that instant.
     """
     from linktrail.codes import CODES  # noqa: PLC0415 - --help must not wait for it
-    from queries.answers.about import asked  # noqa: PLC0415 - likewise
 
     require_one("--code", code, list(CODES))
     values = {"at": instant(at), "code": code, "cluster": cluster, "node": node}
-    return give(asked(lake_path(lake), "fleet", values), form, as_json=as_json)
+    return give_asked(lake_path(lake), "fleet", values, form, as_json=as_json)

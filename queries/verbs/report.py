@@ -32,13 +32,15 @@ def report(
 
     Exit code 3: written, but the record has gaps in that time.
     """
-    from queries.engine import open_lake  # noqa: PLC0415 - --help must not wait for it
+    from queries.completeness import spell  # noqa: PLC0415 - --help must not wait for it
+    from queries.engine import open_lake  # noqa: PLC0415 - likewise
     from queries.report.gather import gather  # noqa: PLC0415 - likewise
     from queries.report.render import title_of, write_report  # noqa: PLC0415 - likewise
 
     after, before = span(first, last)
     now = SystemClock().now().wall
     with open_lake(lake_path(lake)) as engine:
+        say([f"Asking the record about {spell(after or 0)} to {spell(before)}."])  # at once: the questions take their time
         found = gather(engine, after or 0, before, cluster=cluster, node=node, now=now)
     written = write_report(found, out or Path(title_of(found)))
     sys.stdout.write("".join(f"{printable(path)}\n" for path in written))

@@ -20,8 +20,8 @@ from collector.mounts.machine import OFF
 from collector.program import Options, collect
 from collector.settings import Settings
 from linktrail.clock import NANOSECONDS
-from linktrail.output import records
 from linktrail.testing.clock import FakeClock
+from linktrail.values import records
 from processor.lake import Lake
 from processor.pipeline import Processor
 from processor.spool_intake import SpoolIntake

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from linktrail.output import records
+from linktrail.values import records
 from processor.lake import Lake
 from processor.pipeline import Processor
 from processor.spool_intake import SpoolIntake

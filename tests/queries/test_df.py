@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from linktrail.output import records
 from linktrail.testing.containers_storage import finish
+from linktrail.values import records
 from queries.answers.usage import usage_at
 from tests.incidents.made import shop
 from tests.incidents.replay import Scene, allocated

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import unicodedata
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linktrail.drawing import MOST_DRAWN
 from linktrail.errors import UsageError
-from linktrail.output import Format, Sheet, trim_fraction, write_output
+from linktrail.output import Format, Sheet, write_output
 from linktrail.schema import TIME
 from linktrail.sizes import human_bytes
+from linktrail.values import trim_fraction
 
 HOSTILE = "\x1b[2J\x07evil|`x`\u202e<script>\n[a](http://b) \\xff"
 
@@ -229,3 +232,41 @@ def test_a_long_table_is_laid_out_part_by_part() -> None:
     assert [line.split() for line in lines] == [[name, str(number)] for number, name in enumerate(names)]
     assert lines[0] == "a       0"
     assert lines[-1] == "aaaaaaaaa  2499"
+
+
+def test_a_terminal_gets_as_many_rows_as_a_person_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is counted; what is no terminal gets every row."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    rows = Sheet("rows", pa.table({"number": list(range(5_000))}))
+    stream = Terminal()
+    write_output((rows,), Format.TABLE, {}, stream=stream)
+    header, *lines, last = stream.getvalue().splitlines()
+    assert "NUMBER" in header
+    assert [int(line) for line in lines] == list(range(MOST_DRAWN))
+    assert last == f"The first {MOST_DRAWN} of 5,000 rows; a pipe, a file and --format csv get all of them."
+    assert len(written(Format.TABLE, rows).splitlines()) == 5_001
+
+
+def test_parts_of_an_answer_are_written_as_they_come() -> None:
+    """Sheets of one name are the same rows: apart for eyes, together for programs; what came is out before the next is looked for."""
+    first, second = (
+        Sheet("rows", pa.table({"n": [1]}), pa.table({"one": ["a"]})),
+        Sheet("rows", pa.table({"n": [2]}), pa.table({"other": ["b"]})),
+    )
+    beside = Sheet("totals", pa.table({"sum": [3]}))
+    for form, expected in {
+        Format.TABLE: ["ONE\na\n", "\nOTHER\nb\n", "\nSUM\n  3\n"],
+        Format.CSV: ["n\n1\n", "2\n", ""],
+        Format.JSONL: ['{"n":1}\n', '{"n":2}\n', ""],
+    }.items():
+        stream = io.StringIO()
+        seen: list[str] = []
+
+        def coming(stream: io.StringIO = stream, seen: list[str] = seen) -> Iterator[Sheet]:
+            for sheet in (first, second, beside):
+                yield sheet
+                seen.append(stream.getvalue()[sum(map(len, seen)) :])
+
+        write_output(coming(), form, {}, stream=stream)
+        assert [*seen, *[""] * (3 - len(seen))] == expected
+    assert json.loads(written(Format.JSON, first, second, beside)) == {"schema": 1, "rows": [{"n": 1}, {"n": 2}], "totals": [{"sum": 3}]}

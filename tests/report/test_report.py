@@ -189,6 +189,7 @@ def test_the_command(story: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         "churn.svg",
         "layers.svg",
     ]
+    assert err.startswith("Asking the record about 2026-11-23T16:01:00Z to 2026-11-23T16:31:00Z.")
     assert "The record is complete" in err
     assert LEAKED in (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert main([*words[:3], "--from", "now", "--to", "1h ago"]) == 2
