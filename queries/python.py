@@ -103,9 +103,10 @@ class History:
         after = None if since is None else _instant(since)
         return happened_to(self._engine, subject, after=after, before=_instant(until), node=node).rows
 
-    def whois(self, subject: str, *, node: str | None = None) -> pa.Table:
-        """Return who owns ``subject``, now and in the past."""
-        return asked_about(self._engine, "whois", subject, {"node": node}).rows
+    def whois(self, subject: str, since: Instant = None, until: Instant = None, *, node: str | None = None) -> pa.Table:
+        """Return who owns ``subject``, now and in the past; with ``since`` and ``until``, who owned it in that time."""
+        bounds = {"since": None if since is None else _instant(since), "until": None if until is None else _instant(until)}
+        return asked_about(self._engine, "whois", subject, {**bounds, "node": node}).rows
 
     def why(self, subject: str, at: Instant = None, *, node: str | None = None) -> pa.Table:
         """Return each path of links that holds ``subject``."""

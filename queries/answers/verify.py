@@ -24,9 +24,17 @@ class Verified(Answer):
         return IntegrityError.exit_code if self.broken else self.completeness.exit_code
 
 
-def verify(lake: Path | Engine, *, cluster: str | None = None, node: str | None = None, clock: Clock | None = None) -> Verified:
-    """Check hash chain, numbering and row counts of every collector run; a row each, the broken ones first."""
-    answer = asked(lake, "verify", {"cluster": cluster, "node": node}, clock=clock)
+def verify(
+    lake: Path | Engine,
+    *,
+    since: int | None = None,
+    until: int | None = None,
+    cluster: str | None = None,
+    node: str | None = None,
+    clock: Clock | None = None,
+) -> Verified:
+    """Check hash chain, numbering and row counts of every collector run, or of those of a time; a row each, the broken ones first."""
+    answer = asked(lake, "verify", {"since": since, "until": until, "cluster": cluster, "node": node}, clock=clock)
     verdicts = answer.rows.column("verdict").to_pylist()
     broken, gaps = verdicts.count("broken"), verdicts.count("gap")
     rows = sum(answer.rows.column("rows_found").to_pylist())

@@ -1,6 +1,8 @@
 -- title: Is the record whole
 -- question: Do the rows in the lake agree with the batches that the collectors sealed: hash chain, numbering and row counts of every run?
--- window: record
+-- window: since until
+-- parameter since timestamp: only runs of which a batch was received after this instant
+-- parameter until timestamp: only runs of which a batch was received by this instant
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node
 -- column verdict: whole, gap (batches are missing, and the record says so), or broken
@@ -95,4 +97,5 @@ SELECT CASE WHEN j.breaks + j.contradictions + j.unstated + j.strange > 0 OR j.k
     node, run, j.first_sealed, j.last_sealed, j.batches, j.missing AS missing_batches, j.unstated AS unstated_batches, j.breaks + j.contradictions AS chain_breaks,
     j.rows_stated, j.known AS rows_found, j.strange AS rows_strange, coalesce(t.rows, 0) AS rows_twice, cluster
 FROM judged AS j LEFT JOIN twice AS t USING (cluster, node, run)
+WHERE ($since IS NULL OR j.last_sealed > $since::TIMESTAMPTZ) AND ($until IS NULL OR j.first_sealed <= $until::TIMESTAMPTZ)
 ORDER BY list_position(['broken', 'gap', 'whole'], verdict), node, run

@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from linktrail.output import Format
 from queries.verbs.giving import give
-from queries.verbs.options import AsJson, At, Cluster, Form, Lake, Node, Subject, instant, lake_path
+from queries.verbs.options import AsJson, At, Cluster, Form, From, Lake, Node, Subject, To, instant, lake_path, open_span
 
 
 def whois(
-    subject: Subject, *, lake: Lake = None, cluster: Cluster = None, node: Node = None, form: Form = Format.TABLE, as_json: AsJson = False
+    subject: Subject,
+    *,
+    lake: Lake = None,
+    first: From = None,
+    last: To = "now",
+    cluster: Cluster = None,
+    node: Node = None,
+    form: Form = Format.TABLE,
+    as_json: AsJson = False,
 ) -> int:
     """Who owns a layer, directory, snapshot, image or container: pod, container and image, now and in the past, also after deletion.
 
     Examples: linktrail whois 4f1c0a9be2d7
               linktrail whois /var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/232/fs
+              linktrail whois web-1 --from '2 days ago' --to '1 day ago'
+
+    Owners that were gone before --from, or known only after --to, are left out.
 
     Exit code 3: answered, but the record has gaps.
     """
     from queries.answers.about import asked_about  # noqa: PLC0415 - --help must not wait for it
 
-    return give(asked_about(lake_path(lake), "whois", subject, {"cluster": cluster, "node": node}), form, as_json=as_json)
+    after, before = open_span(first, last)
+    values = {"since": after, "until": before, "cluster": cluster, "node": node}
+    return give(asked_about(lake_path(lake), "whois", subject, values), form, as_json=as_json)
 
 
 def why(

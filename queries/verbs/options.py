@@ -46,6 +46,12 @@ def span(first: str | None, last: str) -> tuple[int | None, int]:
     return after, before
 
 
+def open_span(first: str | None, last: str) -> tuple[int | None, int | None]:
+    """Return the same for questions about the whole record, where ``now`` is no bound. Raises ``UsageError``."""
+    after, before = span(first, last)
+    return after, None if last == "now" else before
+
+
 def require_one(option: str, value: str | None, known: Sequence[str]) -> None:
     """Refuse a ``value`` that is not ``known``. Raises ``UsageError``."""
     if value is not None and value not in known:

@@ -297,12 +297,18 @@ def test_whois_finds_owners_of_what_is_gone(engine: Engine) -> None:
     """The pod of a deleted layer, and the images and containers above an image layer."""
     question = questions()["whois"]
 
-    def owners(name: str) -> set[tuple[str, str]]:
-        rows = engine.rows(question.sql, question.bound(question.values({"id": name}, at(3600))))
+    def owners(name: str, **bounds: str) -> set[tuple[str, str]]:
+        rows = engine.rows(question.sql, question.bound(question.values({"id": name, **bounds}, at(3600))))
         return {(row["owner_kind"], row["owner"]) for row in rows}
 
     assert {("pod", "jobs/worker-0"), ("container", "worker")} <= owners(LEAKED[:12])
-    assert {("image", "docker.io/library/nginx:1"), ("container", "server"), ("container", "worker")} <= owners(BASE)
+    everybody = {("image", "docker.io/library/nginx:1"), ("container", "server"), ("container", "worker")}
+    assert everybody <= owners(BASE)
+    worked = {"since": "2026-11-23T16:05:00Z", "until": "2026-11-23T16:15:00Z"}
+    assert everybody <= owners(BASE, **worked)
+    assert owners(BASE, since="2026-11-23T16:50:00Z") & everybody == everybody - {("container", "worker")}
+    assert owners(BASE, until="2026-11-23T16:01:00Z") & everybody == everybody - {("container", "worker")}
+    assert ("container", "worker") in owners(LEAKED, since="2026-11-23T16:31:40Z")  # its layer is left, and whose else is it
 
 
 def test_holders_and_sharers(engine: Engine) -> None:

@@ -18,6 +18,7 @@ from linktrail.command import main
 from linktrail.durable import LocalFileSystem
 from processor.upkeep.keeper import UpkeepPolicy, maintain
 from queries.answers.verify import Verified, verify
+from queries.completeness import to_nanoseconds
 from queries.snapshot import read_lake
 from tests.faults.filesystems import QuickFileSystem
 from tests.processor.scene import Scene
@@ -58,6 +59,15 @@ def test_a_whole_record(scene: Scene) -> None:
     answer, rows = checked(scene)
     names = ("verdict", "batches", "rows_stated", "rows_found", "chain_breaks")  # runs of one second are in no order
     assert sorted(tuple(row[name] for name in names) for row in rows) == [("whole", 1, 1, 1, 0), ("whole", 5, 9, 9, 0)]
+    sealed = {row["batches"]: (to_nanoseconds(row["first_sealed"]), to_nanoseconds(row["last_sealed"])) for row in rows}
+
+    def of_time(since: int | None, until: int | None) -> list[int]:
+        found = verify(scene.lake_path, since=since, until=until, clock=scene.clock).rows.to_pylist()
+        return sorted(row["batches"] for row in found)
+
+    assert of_time(sealed[5][0] - 1000, sealed[1][1]) == [1, 5]
+    assert of_time(None, sealed[5][0] - 1000) == []
+    assert of_time(max(last for _, last in sealed.values()), None) == []
     assert answer.notes == ("2 runs with 10 rows agree with what their collectors sealed.",)
     assert answer.exit_code != 12
 
