@@ -110,12 +110,13 @@ class Advice:
             " goes with the run root at the next reboot; until then engines may answer 'layer not known' when they clean up."
         )
 
-    def deleted_open_file(self, processes: Collection[int]) -> str:
-        """Deleted files that processes keep open."""
-        which = ", ".join(str(pid) for pid in list(processes)[:5]) or "see evidence"
+    def deleted_open_file(self, held: Sequence[tuple[int, int]]) -> str:
+        """Deleted files that processes keep open; ``held`` are processes, each with a descriptor."""
+        which = ", ".join(str(pid) for pid, _ in held[:5]) or "see evidence"
+        copied = "{}/fd/{}".format(*held[0]) if held else "PID/fd"
         return (
             f"Nothing can be removed: the names are gone, and the space is freed when the last process closes them (process {which})."
-            " Next: have it reopen its files or restart it; to keep the content, copy it from /proc/PID/fd before."
+            f" Next: have it reopen its files or restart it; to keep the content, copy it from /proc/{copied} before."
         )
 
     # --- records and chains -----------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ def _open_file(look: Examination, link: Link) -> None:
             None,
             f"{count} deleted {'file' if count == 1 else 'files'} of {whose} {'is' if count == 1 else 'are'} still open{_by(holders)} and"
             f" {'holds' if count == 1 else 'hold'} {human_bytes(size)}.",
-            look.advice.deleted_open_file([_number(holder.get("process")) for holder in holders]),
+            look.advice.deleted_open_file([_first_descriptor(holder) for holder in holders]),
             related=[name for name in (layer, link.owner.container_id) if name],
             evidence={
                 "files": count,
@@ -192,6 +192,11 @@ def _process(space: Mapping[str, Any]) -> str:
 def _by(holders: list[dict[str, Any]]) -> str:
     named = [f"{printable(str(holder.get('command')), 40)} ({_number(holder.get('process'))})" for holder in holders[:3]]
     return f" in {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
+
+
+def _first_descriptor(holder: Mapping[str, Any]) -> tuple[int, int]:
+    descriptors = holder.get("descriptors")
+    return _number(holder.get("process")), _number(descriptors[0]) if isinstance(descriptors, list | tuple) and descriptors else 0
 
 
 def _first_processes(spaces: Iterable[Mapping[str, Any]]) -> list[int]:

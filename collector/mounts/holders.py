@@ -29,6 +29,7 @@ class OpenFile(NamedTuple):
     """A deleted file that a process keeps open; ``path`` as that process sees it, ``filesystem`` unknown where it cannot be asked."""
 
     pid: int
+    descriptor: int
     path: str
     status: Status
     filesystem: FileSystem | None
@@ -106,7 +107,7 @@ def _deleted(proc: Path, pid: int, names: list[str]) -> Iterator[OpenFile]:
             filesystem = statfs(path)
         except OSError:
             filesystem = None
-        yield OpenFile(pid, target.removesuffix(_DELETED), status, filesystem)
+        yield OpenFile(pid, int(name), target.removesuffix(_DELETED), status, filesystem)
 
 
 def _process(proc: Path, pid: int, boot: int | None) -> Process:

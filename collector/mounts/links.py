@@ -8,7 +8,7 @@
 * OPEN_FILE, path ``open-files#<layer or device>``: subject=layer, or ``overlay <device>`` where the overlay that held it is mounted
   nowhere any more and nobody remembers of which layer it was, or the directory (relative to the root) of files that an engine keeps
   beside its layers; target=layer; detail {device, detached} or {device, beside: true}; facts {bytes, files,
-  changed_ns, shared, holders: [{process, command, container, files, bytes, paths}]}
+  changed_ns, shared, holders: [{process, command, container, files, bytes, paths, descriptors}]}; a file has a path and a descriptor
 
 Which processes hold something changes all the time and is no change of the link, so it stands in facts.
 """
@@ -235,14 +235,16 @@ def _age(file: OpenFile, holders: Mapping[int, Process]) -> int:
 def _holders(files: Iterable[OpenFile], holders: Mapping[int, Process]) -> Iterator[dict[str, Any]]:
     by_process: dict[int, dict[tuple[str, int], OpenFile]] = {}
     for file in files:
-        by_process.setdefault(file.pid, {})[file.name] = file
+        by_process.setdefault(file.pid, {}).setdefault(file.name, file)
     for pid, held in sorted(by_process.items()):
         process = holders.get(pid)
+        shown = sorted((file.path, file.descriptor) for file in held.values())[:_SHOWN]
         yield {
             "process": pid,
             "command": process.command if process else "",
             **({"container": process.container} if process and process.container else {}),
             "files": len(held),
             "bytes": sum(file.status.bytes for file in held.values()),
-            "paths": sorted(file.path for file in held.values())[:_SHOWN],
+            "paths": [path for path, _ in shown],
+            "descriptors": [descriptor for _, descriptor in shown],
         }

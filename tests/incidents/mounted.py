@@ -148,7 +148,18 @@ def deleted_and_open(scene: Scene) -> Says:
         asks=(
             Ask("usage", "", (f'"what": "deleted files that processes keep open", "things": 2, "bytes": {8 << 20}',)),
             Ask(
-                "findings", "", ("deleted-open-file", '"subject": "tmp"', str(5 << 20), f"sleep ({process.pid})", str(blob)), together=True
+                "findings",
+                "",
+                (
+                    "deleted-open-file",
+                    '"subject": "tmp"',
+                    str(5 << 20),
+                    f"sleep ({process.pid})",
+                    str(blob),
+                    'descriptors\\":[1]',
+                    f"/proc/{process.pid}/fd/1 ",
+                ),
+                together=True,
             ),
             Ask("timeline", "tmp", ("open_file", "created"), when=broken),
             Ask("usage", "", ('"what": "writable layer of shop/web-1"',)),

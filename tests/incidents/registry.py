@@ -35,7 +35,6 @@ UNTOLD: Final[dict[str, str]] = {
     "B09": "Who unmounted: the kernel keeps no record of it.",
     "B11": "When the engine forgot the container: that is in a database of the engine's own, which is not read.",
     "C04": "Which build was killed: the directory bears no name of it, only the time.",
-    "D06": "The number of the descriptor: the holder is told by process, command and path.",
     "E05": "The error that the removal met: it is in the log of containerd; that the snapshot is mounted, is told.",
     "E07": "That the next layer failed: nothing of it ever stood on disk.",
     "E13": "At which threshold the kubelet collects: that is in its configuration.",
