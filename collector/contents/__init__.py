@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from collector.contents.blob import BlobDamagedError
+from collector.contents.build_steps import BuildSteps
 from collector.contents.compare import Difference, compare
 from collector.contents.expected import ArchiveError
 from collector.contents.image_data import ImageData
@@ -64,7 +65,7 @@ class _Run:
         self._others = others
         self._all_links = all_links
         self._roots: dict[str, Directory] = {graph.survey.root: root}
-        self._report = Reporter(graph)
+        self._report = Reporter(graph, BuildSteps(graph, root))
         self._unchecked: Counter[str] = Counter()
         self._compared = 0
         self._suspicions: dict[str, Suspicions] = {}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
+from collector.contents.build_steps import BuildSteps
 from collector.contents.compare import Difference
 from collector.contents.link_damage import BadLink
 from collector.contents.sources import Source
@@ -35,9 +36,10 @@ _CLIMBS: Final = (
 class Reporter:
     """Makes findings about one store."""
 
-    def __init__(self, graph: Graph) -> None:
-        """Report on the store of ``graph``."""
+    def __init__(self, graph: Graph, steps: BuildSteps) -> None:
+        """Report on the store of ``graph``; ``steps`` made its layers."""
         self._graph = graph
+        self._steps = steps
         self._read_only = graph.survey.read_only
 
     def layer(self, source: Source, found: Difference, verdict: Verdict) -> Iterator[Finding]:
@@ -121,11 +123,11 @@ class Reporter:
             subject_kind="layer",
             subject=layer.id,
             path=path,
-            message=text,
+            message=self._told(text, layer),
             advice=advice,
             related=(*by, *self._images(layer)),
             read_only=self._read_only,
-            evidence={"links": shown, "count": len(found)},
+            evidence={"links": shown, "count": len(found), **self._made_by(layer)},
             owner=layer.record.owner,
         )
 
@@ -136,14 +138,22 @@ class Reporter:
             subject_kind="layer",
             subject=source.layer.id,
             path="/".join(source.steps),
-            message=text,
+            message=self._told(text, source.layer),
             advice=_REPULL,
             related=self._images(source.layer),
             read_only=self._read_only,
-            evidence=evidence,
+            evidence={**evidence, **self._made_by(source.layer)},
             owner=source.layer.record.owner,
         )
 
     def _images(self, layer: Layer) -> tuple[str, ...]:
         images, _, _ = self._graph.users(layer.id, _USERS)
         return tuple(images)
+
+    def _told(self, text: str, layer: Layer) -> str:
+        step = self._steps.of(layer.id)
+        return text if step is None else f"{text} {step.sentence()}"
+
+    def _made_by(self, layer: Layer) -> dict[str, Any]:
+        step = self._steps.of(layer.id)
+        return {} if step is None else {"made_by": asdict(step)}

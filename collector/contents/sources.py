@@ -7,7 +7,6 @@ layer for which neither exists cannot be compared; ``Unchecked`` says why, and t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,21 +14,18 @@ from typing import Final, NamedTuple, Protocol
 
 from collector.contents.blob import Blob
 from collector.contents.expected import Headers
+from collector.contents.image_config import BLOBS, chain_ids, containerd_configurations, diff_ids, read_configuration
 from collector.contents.tar_split import TarSplit
 from collector.contents.verify import Verdict, verify_archive, verify_files
 from collector.graph import LAYER_HOME, Graph
 from collector.graph_nodes import Layer
 from collector.links import LinkKind, LinkState, StoreKind, Survey
 from collector.safe import Directory
-from collector.safe_json import parse
 
-_BLOBS: Final = ("io.containerd.content.v1.content", "blobs", "sha256")
 _LAYERDB: Final = ("image", "overlay2", "layerdb", "sha256")
 _OVERLAYFS: Final = "overlayfs"
 _COMPOSEFS: Final = "composefs-data"
 _UNCOMPRESSED: Final = "containerd.io/uncompressed"
-_CONFIG_LIMIT: Final = 4 << 20
-_CHAIN_LIMIT: Final = 10_000
 _SHA256: Final = "sha256:"
 _READABLE: Final = (LinkState.PRESENT, LinkState.EMPTY)
 
@@ -172,13 +168,13 @@ def _containerd(graph: Graph, root: Directory) -> Iterator[Source | Unchecked]:
         elif blob is None:
             yield Unchecked(layer, "its blob is not in the content store")
         else:
-            yield Source(layer, steps, "/".join((*_BLOBS, blob)), _blob(blob, diff_id), diff_id, blob=f"{_SHA256}{blob}")
+            yield Source(layer, steps, "/".join((*BLOBS, blob)), _blob(blob, diff_id), diff_id, blob=f"{_SHA256}{blob}")
 
 
 def _blob(name: str, diff_id: str) -> Callable[[Directory], AbstractContextManager[Record]]:
     @contextmanager
     def opened(root: Directory) -> Iterator[Record]:
-        with root.directory(*_BLOBS) as home:
+        with root.directory(*BLOBS) as home:
             yield _FromBlob(Blob(home, name, diff_id))
 
     return opened
@@ -187,35 +183,16 @@ def _blob(name: str, diff_id: str) -> Callable[[Directory], AbstractContextManag
 def _diff_ids(survey: Survey, root: Directory) -> dict[str, str]:
     """Return {chain id: diff id} as the image configurations in the content store say."""
     found: dict[str, str] = {}
-    configs = {link.subject for link in survey.of_kind(LinkKind.LABEL_REFERENCE) if "gc.ref.snapshot." in str(link.detail.get("label"))}
-    for digest in configs:
-        found.update(_chain(_configured(root, digest)))
+    for digest in containerd_configurations(survey):
+        diffs = diff_ids(read_configuration(root, BLOBS, digest))
+        found.update(zip(chain_ids(diffs), diffs, strict=True))
     return found
-
-
-def _configured(root: Directory, digest: str) -> list[str]:
-    """Return the diff ids of one image configuration; none where it cannot be read (other findings speak of that)."""
-    try:
-        with root.directory(*_BLOBS) as home:
-            value = parse(home.read(digest.removeprefix(_SHA256), _CONFIG_LIMIT).data).value
-    except OSError:
-        return []
-    rootfs = value.get("rootfs") if isinstance(value, dict) else None
-    diffs = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-    return [diff for diff in diffs[:_CHAIN_LIMIT] if isinstance(diff, str)] if isinstance(diffs, list) else []
-
-
-def _chain(diffs: list[str]) -> Iterator[tuple[str, str]]:
-    chain = ""
-    for diff in diffs:
-        chain = f"{_SHA256}{hashlib.sha256(f'{chain} {diff}'.encode(errors='replace')).hexdigest()}" if chain else diff
-        yield chain, diff
 
 
 def _blobs(survey: Survey) -> dict[str, str]:
     """Return {diff id: hexadecimal digest of the blob that holds it} for blobs whose file is there."""
     links = list(survey.of_kind(LinkKind.CONTENT))
-    there = {link.subject for link in links if link.state in _READABLE and link.path.startswith("/".join(_BLOBS))}
+    there = {link.subject for link in links if link.state in _READABLE and link.path.startswith("/".join(BLOBS))}
     found: dict[str, str] = {}
     for link in links:
         labels = link.detail.get("labels")

@@ -120,18 +120,18 @@ class StoreBuilder(StoreFiles):
             parent = layer
         if parent is None:
             raise ValueError("an image has at least one layer")
-        config = self._config([f"sha256:{layer.diff_hex}" for layer in layers], command)
+        config = self._config([f"sha256:{layer.diff_hex}" for layer in layers], command, [layer.created_by for layer in layers])
         return (yield from self._record_image(name, parent, config))
 
     @staticmethod
-    def _config(diff_ids: Sequence[str], command: Sequence[str]) -> bytes:
+    def _config(diff_ids: Sequence[str], command: Sequence[str], steps: Sequence[str]) -> bytes:
         document = {
             "created": BUILT,
             "architecture": "amd64",
             "os": "linux",
             "config": {"Cmd": list(command)},
             "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
-            "history": [{"created": BUILT, "created_by": "linktrail"} for _ in diff_ids],
+            "history": [{"created": BUILT, "created_by": step} for step in steps],
         }
         return json.dumps(document, separators=(",", ":")).encode()
 
@@ -313,7 +313,7 @@ class StoreBuilder(StoreFiles):
             yield from self.make_layer(top, parent, content, compressed=False)
         layers = {layer["id"]: layer for layer in self.records(LAYERS)}
         diff_ids = [layers[layer]["diff-digest"] for layer in reversed(self.chain(top))]
-        image = yield from self._record_image(name, top, self._config(diff_ids, ("/bin/app",)))
+        image = yield from self._record_image(name, top, self._config(diff_ids, ("/bin/app",), ["linktrail"] * len(diff_ids)))
         userdata = self.root / "overlay-containers" / str(record["id"]) / "userdata"
         (userdata / "buildah.json").write_text(json.dumps({"type": "buildah 0.0.1", "image": name}), encoding="utf-8")
         yield Step("container-committed", str(record["id"]))

@@ -51,10 +51,11 @@ Entry = bytes | Symlink | Hardlink | Whiteout
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: paths relative to its root and what is there; parents are made, files are mode 0755."""
+    """One layer: paths relative to its root and what is there; parents are made, files are mode 0755. ``created_by``: the build's step."""
 
     entries: Mapping[str, Entry]
     modified: int = field(default=_MODIFIED)
+    created_by: str = "linktrail"
 
     @cached_property
     def tar(self) -> bytes:

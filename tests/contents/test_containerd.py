@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +45,8 @@ def build(
     store = Store(root)
     diffs = [sha(layer.tar) for layer in layers]
     chains = [diffs[0], sha(f"{diffs[0]} {diffs[1]}".encode())]
-    config = f'{{"rootfs": {{"type": "layers", "diff_ids": ["{diffs[0]}", "{diffs[1]}"]}}}}'.encode()
+    steps = [{"created_by": "ENV x=1", "empty_layer": True}, *({"created_by": layer.created_by} for layer in layers)]
+    config = json.dumps({"rootfs": {"type": "layers", "diff_ids": diffs}, "history": steps}).encode()
     numbers = [store.snapshot(chains[0]), store.snapshot(chains[1], chains[0])]
     labels = {
         "containerd.io/gc.ref.content.config": store.blob(sha(config), {"containerd.io/gc.ref.snapshot.overlayfs": chains[1]}, data=config)

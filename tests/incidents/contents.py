@@ -85,12 +85,13 @@ def emptied_snapshot(scene: Scene) -> Says:
 @incident("G01", "COPY brings a link whose target was not copied: it was never anything but broken")
 def copied_link(scene: Scene) -> Says:
     builder = StoreBuilder(scene.root, clock=scene.clock)
-    layers = [Layer({"bin/sh": b"s" * 3000}), Layer({"test/foo": Symlink("../test2")})]
+    layers = [Layer({"bin/sh": b"s" * 3000}), Layer({"test/foo": Symlink("../test2")}, created_by="COPY ./test /test")]
     finish(builder.pull(APP, layers))
     scene.wait(HOUR)
     scene.record()
     scene.record()
-    inside(scene, "dangling-symlink", ("test/foo", "../test2", layer_ids(layers)[1], APP), all_links=True)
+    words = ("test/foo", "../test2", layer_ids(layers)[1], APP, "It is layer 2 of 2 of image", "made by: COPY ./test /test")
+    inside(scene, "dangling-symlink", words, all_links=True)
     return Says(None, asks=(Ask("whois", layer_ids(layers)[1], (APP,)), Ask("timeline", layer_ids(layers)[1], ("observed",))))
 
 

@@ -41,6 +41,5 @@ UNTOLD: Final[dict[str, str]] = {
     "F01": "What lies hidden under a mount: it is in the part that is elsewhere on the filesystem.",
     "F03": "Which paths in the writable layer are large: layers are measured as a whole.",
     "F04": "What the runtime answered: it is asked of the runtime; the directory whose size that is, and the true size, are told.",
-    "G01": "Which step of the build it was: the image's configuration has it, which is not read for that.",
 }
 """Number -> the part of what the reference wants printed that linktrail does not know, and why."""
