@@ -10,7 +10,7 @@ from tests.incidents.made import Shop, shop
 from tests.incidents.registry import incident
 from tests.incidents.replay import DAY, MINUTE, Ask, Broken, Says, Scene, allocated
 
-ELSEWHERE = "elsewhere on the filesystem, not below a store"
+ELSEWHERE = "elsewhere on the filesystem: not below a store, or hidden under a mount"
 
 
 @incident("D05", "df, du and the engine disagree: each part of the difference has a name")

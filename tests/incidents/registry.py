@@ -38,7 +38,7 @@ UNTOLD: Final[dict[str, str]] = {
     "E05": "The error that the removal met: it is in the log of containerd; that the snapshot is mounted, is told.",
     "E07": "That the next layer failed: nothing of it ever stood on disk.",
     "E13": "At which threshold the kubelet collects: that is in its configuration.",
-    "F01": "What lies hidden under a mount: it is in the part that is elsewhere on the filesystem.",
+    "F01": "Which mount hides how much: that it may be hidden under one is said, with the size of all that is elsewhere.",
     "F03": "Which paths in the writable layer are large: layers are measured as a whole.",
     "F04": "What the runtime answered: it is asked of the runtime; the directory whose size that is, and the true size, are told.",
 }

@@ -16,7 +16,7 @@ from tests.incidents.made import shop
 from tests.incidents.replay import Scene, allocated
 from tests.needs import need
 
-ELSEWHERE = "elsewhere on the filesystem, not below a store"
+ELSEWHERE = "elsewhere on the filesystem: not below a store, or hidden under a mount"
 
 
 @pytest.fixture
