@@ -60,7 +60,8 @@ summed AS (
     UNION ALL
     SELECT d.cluster, d.node, d.filesystem, 8,
         CASE WHEN d.used < coalesce(sum(p.bytes), 0) THEN 'counted twice above, or gone since it was measured'
-            ELSE 'elsewhere on the filesystem: not below a store, or hidden under a mount' END, NULL, d.used - coalesce(sum(p.bytes), 0)::BIGINT
+            ELSE 'elsewhere on the filesystem: not below a store, or hidden under a mount' END, NULL,
+        d.used - coalesce(sum(p.bytes), 0)::BIGINT
     FROM disks AS d LEFT JOIN parts AS p USING (cluster, node, filesystem) GROUP BY d.cluster, d.node, d.filesystem, d.used
     UNION ALL
     SELECT cluster, node, filesystem, 9, 'used, as df says', NULL, used FROM disks
