@@ -300,7 +300,7 @@ class _Collector:
         rested = sum(store.events for store in stores) == self._counted[0]
         news: tuple[object, ...] = (rested, outbox.sealed_rows, outbox.pending, outbox.full)
         news += (self._recorder.trouble, self._spool.acknowledged())
-        news += tuple((store.events, store.down, store.findings.trouble, store.reading_ns) for store in stores)
+        news += tuple((store.events, store.vouching.down, store.findings.trouble, store.reading_ns) for store in stores)
         news += (self._watcher.watches, asdict(self._shipping.status) if self._shipping is not None else None)
         passed = now.monotonic - self._counted[1].monotonic
         same, self._said = news == self._said, news
@@ -374,7 +374,7 @@ def _store_status(store: StoreRecorder, counts: Mapping[LinkKind, int]) -> Store
         read_at=None if store.survey is None else store.survey.finished,
         reading_ms=round(store.reading_ns / 1e6, 1) if store.survey is not None else None,
         vouched=memory.vouched,
-        down=store.down,
+        down=store.vouching.down,
     )
 
 

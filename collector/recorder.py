@@ -152,7 +152,7 @@ class Recorder:
         unread = None
         for store in self.stores:
             if not self._read_once(store):
-                unread = StoreUnreadableError(root=store.source.name, what=store.down or "it changed under every read")
+                unread = StoreUnreadableError(root=store.source.name, what=store.vouching.down or "it changed under every read")
         self._seal()
         if unread is not None:
             raise unread
@@ -273,7 +273,7 @@ class Recorder:
         if abs(jump) > JUMP_NS:
             message = f"the wall clock was set {'forward' if jump > 0 else 'back'} by {abs(jump) / NANOSECONDS:.1f} s"
             for store in self.stores:
-                store.clock_jumped(between(self._last, now), message, now)
+                store.vouching.clock_jumped(between(self._last, now), message, now)
         self._last = now
 
     # --- writing --------------------------------------------------------------------------------------------------

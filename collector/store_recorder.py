@@ -2,8 +2,8 @@
 
 Watch first, survey second, and then drain the watch: what happened up to the end of a reading is known when its rows are made. The rows
 are the difference between the ledger and the survey, told with what the watch saw (``lives``) and what metadata files said in between
-(``version_steps``), in intervals (``brackets``); then the gaps that are over; then findings. The ledger is advanced only for rows
-that were taken.
+(``version_steps``), in intervals (``brackets``); then the gaps that are over (``vouching``); then findings. The ledger is advanced only
+for rows that were taken.
 
 A store that cannot be read (unmounted, permission, half removed) is in a gap until it can. Its links are not claimed removed, for
 nobody saw that. Only when its parent directory is there and the root is not, one row says that the store itself is gone.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from collector.brackets import Bounds, Evidence, Reading, between, since_wall
+from collector.brackets import Bounds, Evidence, Reading
 from collector.differ import Action, LinkChange
 from collector.early import EarlyReader
 from collector.inside import InsideLayers
@@ -29,18 +29,19 @@ from collector.rows import link_row
 from collector.run_queue import waited_ns
 from collector.settings import Settings
 from collector.source import Source
-from collector.statements import DROPPED, UNREAD_VERSION, Statements
+from collector.statements import Statements
 from collector.store_findings import StoreFindings
 from collector.store_memory import StoreMemory
 from collector.stores.protocol import Change, Meaning, WatchItem, WatchPlan
 from collector.unwatched import Unwatched
 from collector.version_steps import VersionSteps
 from collector.versions import Keeper
+from collector.vouching import Vouching
 from collector.watch.deep import FanotifyWatcher
 from collector.watch.interface import Loss, Watcher
 from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.errors import NoStoreError, StoreError, StoreUnreadableError, StoreUnstableError
-from linktrail.events import Interval, Origin, Stamp
+from linktrail.events import Origin, Stamp
 
 _RETRY_NS = 2 * NANOSECONDS
 _PART_ROWS: Final = 500  # some 2 kB each, while they are rows of Python
@@ -73,7 +74,6 @@ class StoreRecorder:
         self.source = source
         self.memory = memory
         self.survey: Survey | None = None
-        self.down: str | None = None  # why it cannot be read
         self.statements = Statements(source, clock=tools.clock, outbox=tools.outbox, watcher=tools.watcher, how=tools.statement)
         self.findings = StoreFindings(
             source,
@@ -99,14 +99,20 @@ class StoreRecorder:
         self._lives = Lives()
         self._early = EarlyReader(source.driver, tools.clock)
         self._versions = VersionSteps(source.driver, tools.keeper)
+        self.vouching = Vouching(
+            memory,
+            self.statements,
+            self._versions,
+            self.inside,
+            settled=tools.settled,
+            watched=lambda: tools.watcher.mode != Unwatched.mode,
+            ledger_lost=ledger_lost,
+        )
         self._real_root = source.real_root
         self._known = memory.vouched
-        self._lost_ledger = ledger_lost
         self._previous: Instant | None = None
         self._parent: tuple[int, int] | None = None  # the directory that the root was last seen in
         self._dirty: tuple[int, int] | None = None  # first and last sign of change since the last reading, monotonic ns
-        self.losses: list[Loss] = []  # since then no reading has told what was missed
-        self.dropped: set[str] = set()  # causes for which something that only events told was dropped
         self._plan: WatchPlan | None = None
         self._new_watches: list[WatchItem] = []
         self._not_before = self._periodic_at = 0
@@ -137,14 +143,14 @@ class StoreRecorder:
         if meaning.link is not None:
             read = self._early.read(self._real_root, meaning.link, change.action)
             if not self._lives.saw(meaning.link, change.action, after, before, read):
-                self.dropped.add("event-limit")
+                self.vouching.dropped.add("event-limit")
         if meaning.watch is not None:
             self._new_watches.append(meaning.watch)
         self._touch()
 
     def lose(self, loss: Loss) -> None:
         """Take in that events may be missing: the store is read again, and then a gap is stated."""
-        self.losses.append(loss)
+        self.vouching.losses.append(loss)
         self.inside.lose(loss)
         places = [place for path in loss.paths if (place := self.place(path)) is not None]
         self._evidence.lost(loss.before, places, after=loss.after)
@@ -226,7 +232,7 @@ class StoreRecorder:
     def look_inside(self, *, ending: bool = False) -> None:
         """Look at what changed inside the writable layers, if it is time, and at all of it when the run ends. Raises ``SpoolError``."""
         due = self.inside.due_at()
-        if self.down is None and due is not None and (ending or due <= self._tools.clock.now().monotonic):
+        if self.vouching.down is None and due is not None and (ending or due <= self._tools.clock.now().monotonic):
             (self.inside.finish if ending else self.inside.look)(self.source.root, self._tools.drain, self._take)
 
     def _follow(self, plan: WatchPlan) -> None:
@@ -265,7 +271,7 @@ class StoreRecorder:
         left = self._evidence.close(reading)
         self._dirty = None
         if not complete:
-            self.dropped.add("spool-full")
+            self.vouching.dropped.add("spool-full")
             self._versions.fell_behind()
             self._evidence.lost(reading.finished)
             self._retry(reading.finished)
@@ -274,7 +280,7 @@ class StoreRecorder:
             self._touch(since=reading.started)
         self._refresh_owners(survey)
         self.inside.update(survey, reading, self._take)
-        self._state(reading)
+        self.vouching.state(reading, self._previous, self._lives.oldest)
         self._previous = reading.started
         self._parent = self.source.parent()
         moving = moving or bool(timed and not told.first) or (settled is not None and not settled(survey))
@@ -305,83 +311,16 @@ class StoreRecorder:
             if held is not None and held.owner != link.owner:
                 links[key] = replace(held, owner=link.owner)
 
-    # --- statements about the record ------------------------------------------------------------------------------
-
-    def _state(self, reading: Reading) -> None:
-        """Say which gaps this reading ends, and vouch for the time before it."""
-        finished, gap = reading.finished, self.statements.gap
-        if self._previous is None:
-            self._state_start(reading)
-        if self.down is not None:
-            gap("unreadable", self.down, since_wall(self.memory.vouched, finished), finished)
-            self.down = None
-        over = [loss for loss in self.losses if loss.before.monotonic <= reading.started.monotonic]
-        for loss in over:
-            gap(loss.cause, loss.message, between(loss.after, finished), finished)
-        self.losses = [loss for loss in self.losses if loss not in over]
-        for cause in sorted(self.dropped):
-            gap(cause, DROPPED[cause], since_wall(self.memory.vouched, finished), finished)
-        self.dropped.clear()
-        self._state_unread(finished, all_of_it=False)
-        losses = (loss.after for loss in self.losses)  # told while this was read; the next reading states them
-        limits = (self._lives.oldest, self._versions.doubtful, self.inside.oldest, self._tools.settled(), *losses, reading.started)
-        self.memory.vouched = min((limit for limit in limits if limit is not None), key=lambda instant: instant.monotonic).wall
-
-    def _state_unread(self, now: Instant, *, all_of_it: bool) -> None:
-        """Say in which time versions of metadata files went unread."""
-        for unread in self._versions.unread(now, all_of_it=all_of_it):
-            self.statements.gap(UNREAD_VERSION, unread.message, unread.interval, now)
-
-    def _state_start(self, reading: Reading) -> None:
-        finished = reading.finished
-        if self._known is not None:
-            message = "linktrail was not running; what changed meanwhile was found by comparing with what was recorded"
-            self.statements.gap("restart", message, since_wall(self._known, finished), finished)
-        elif self._lost_ledger:
-            message = "what was recorded before could not be read back; everything that is there was observed anew"
-            self.statements.gap("ledger-lost", message, Interval(None, finished.wall), finished)
-        self.statements.start(reading.started.wall, finished)
+    # --- until when the record is complete --------------------------------------------------------------------------
 
     def beat(self, now: Instant) -> None:
         """Say until when the record of this store is complete; while it cannot be read, that it is not."""
-        before = self.memory.vouched
-        self._state_unread(now, all_of_it=True)
-        self.inside.beat(now)
-        if self.down is not None:
-            self.statements.gap("unreadable", self.down, since_wall(before, now), now)
-            self.memory.vouched = None if before is None else now.wall
-        elif self._previous is not None:
-            self._vouch(now)
-            self.statements.heartbeat(before, self.memory.vouched or now.wall, now)
-
-    def _vouch(self, now: Instant) -> None:
-        """Vouch for all that the watch has told, if nothing is waiting to be read or recorded.
-
-        By the watch's own account: how long ago something was does not tell that it has been heard, for a process may stand still.
-        """
-        waiting = self._dirty is not None or self.losses or self.dropped or self.down is not None or self.inside.oldest is not None
-        settled, watched = self._tools.settled(), self._tools.watcher.mode != Unwatched.mode
-        if watched and not waiting and self._previous is not None and settled.monotonic > self._previous.monotonic:
-            self.memory.vouched = now.wall - (now.monotonic - settled.monotonic)
+        self.vouching.beat(now, self._previous, waiting=self.dirty)
 
     def stop(self, now: Instant) -> None:
         """Say that recording ends here, and which gaps are still open."""
-        if self._previous is None:
-            return
-        if self.down is not None:
-            self.statements.gap("unreadable", self.down, since_wall(self.memory.vouched, now), now)
-        for loss in self.losses:
-            self.statements.gap(loss.cause, loss.message, between(loss.after, now), now)
-        self.inside.stop(now)
-        self._state_unread(now, all_of_it=True)
-        self._vouch(now)
-        self.statements.stop(self.memory.vouched or now.wall, now)
-
-    def clock_jumped(self, interval: Interval, message: str, now: Instant) -> None:
-        """Say that wall times around now are in doubt, and measure what is vouched for by the new setting."""
-        self.statements.gap("clock-jump", message, interval, now)
-        if self.memory.vouched is not None:
-            self.memory.vouched = min(self.memory.vouched, now.wall)
+        if self._previous is not None:
+            self.vouching.stop(now, self._previous, waiting=self.dirty)
 
     # --- when it cannot be read -----------------------------------------------------------------------------------
 
@@ -394,8 +333,8 @@ class StoreRecorder:
         now = self._tools.clock.now()
         self._retry(now)
         self._evidence.lost(now)
-        if self.down is None:
-            self.down = error.message
+        if self.vouching.down is None:
+            self.vouching.down = error.message
         if not self.source.gone(self._parent):
             return
         for link in [link for link in self.memory.links.values() if link.kind is LinkKind.STORE_ROOT]:

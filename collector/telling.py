@@ -130,11 +130,11 @@ class Telling:
         wrong = []
         for store in self._stores:
             name = store.source.kind.value
-            if store.down is not None:
-                wrong.append(f"a store ({name}) cannot be read: {store.down}")
+            if store.vouching.down is not None:
+                wrong.append(f"a store ({name}) cannot be read: {store.vouching.down}")
             elif store.survey is None:
                 wrong.append(f"a store ({name}) was not read yet")
-            elif store.losses or store.dropped:
+            elif store.vouching.losses or store.vouching.dropped:
                 wrong.append(f"a store ({name}) was not read again since events may have been missed")
         if missing := len(self._watcher.uncovered):
             wrong.append(f"{missing} directories are not watched")

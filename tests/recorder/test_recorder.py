@@ -241,13 +241,13 @@ def test_a_store_out_of_reach_is_a_gap_not_a_removal(rig: Rig) -> None:
     rig.lose(Cause.UNMOUNT)
     rig.settle(70, step=1)
     assert [row["action"] for row in rig.sealed("links") if row["action"] != "observed"] == []
-    assert rig.recorder.stores[0].down is not None
+    assert rig.recorder.stores[0].vouching.down is not None
     assert [row["cause"] for row in gaps(rig)] == ["unreadable"], "stated at every heartbeat"
     assert [row["kind"] for row in rig.sealed("coverage")].count("heartbeat") == 0
     rig.store.root.rmdir()
     aside.rename(rig.store.root)
     rig.settle(5)
-    assert rig.recorder.stores[0].down is None
+    assert rig.recorder.stores[0].vouching.down is None
     causes = [row["cause"] for row in gaps(rig)]
     assert causes == ["unreadable", "unreadable", "unmount"]
     first, second = gaps(rig)[:2]
