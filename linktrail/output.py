@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linktrail.drawing import draw, write_markdown
+from linktrail.drawing import Drawing, drawing
 from linktrail.errors import UsageError
 from linktrail.values import records
 
@@ -66,24 +66,36 @@ def write_output(sheets: Iterable[Sheet], form: Format, document: Mapping[str, o
                 keys.setdefault(sheet.name, []).extend(records(sheet.rows, sheet.nested))
         stream.write(json.dumps({"schema": 1, **document, **keys}, indent=1) + "\n")
     elif form in {Format.TABLE, Format.MD}:
-        _write_for_eyes(sheets, write_markdown if form is Format.MD else draw, stream)
+        _write_for_eyes(sheets, stream, markdown=form is Format.MD)
     else:
         _write_first(sheets, form, document, stream)
 
 
-def _write_for_eyes(sheets: Iterable[Sheet], write: Callable[[pa.Table, TextIO], None], stream: TextIO) -> None:
-    """Write those that say something: an empty answer is its first header, and what would only go with it is left out."""
+def _write_for_eyes(sheets: Iterable[Sheet], stream: TextIO, *, markdown: bool) -> None:
+    """Write those that say something: an empty answer is its first header, and what would only go with it is left out.
+
+    Parts of the same rows with the same columns are one table.
+    """
     first: Sheet | None = None
-    written = 0
+    before: Sheet | None = None
+    table: Drawing | None = None
     for sheet in sheets:
         first = first or sheet
-        if sheet.shown.num_rows:
-            stream.write("\n" if written else "")
-            write(sheet.shown, stream)
-            stream.flush()
-            written += 1
-    if first is not None and not written and first.shown.num_columns:
-        write(first.shown, stream)
+        if not sheet.shown.num_rows:
+            continue
+        if table is None or before is None or (before.name, before.shown.schema) != (sheet.name, sheet.shown.schema):
+            if table is not None:
+                table.end()
+                stream.write("\n")
+            table = drawing(stream, markdown=markdown)
+        table.write(sheet.shown)
+        stream.flush()
+        before = sheet
+    if table is None and first is not None and first.shown.num_columns:
+        table = drawing(stream, markdown=markdown)
+        table.write(first.shown)
+    if table is not None:
+        table.end()
 
 
 def _write_first(sheets: Iterable[Sheet], form: Format, document: Mapping[str, object], stream: TextIO) -> None:

@@ -5,6 +5,7 @@ A file is comment lines, then one statement. The comments say everything about i
     -- title: Open findings
     -- question: What leaked ... at an instant?
     -- window: at | since until | record         what time the answer is about, for its completeness
+    -- order: node                               (where rows come node by node, so that nodes can be asked one after the other)
     -- parameter at timestamp = now: the instant      (kinds: timestamp, text, integer; "required" or "= default")
     -- column severity: critical, error, warning or info
 
@@ -53,6 +54,7 @@ class Question:
     parameters: tuple[Parameter, ...]
     columns: tuple[tuple[str, str], ...]
     sql: str
+    by_node: bool = False  # rows of a node stand together, nodes in order
 
     def values(self, given: Mapping[str, str], now: int) -> dict[str, object]:
         """Return the values of all parameters, from text as people write it; instants are ns UTC, ``now`` is the present.
@@ -126,7 +128,7 @@ def question_named(name: str) -> Question:
 
 def parse_question(name: str, text: str) -> Question:
     """Return the question in the text of a catalog file; raises ``ValueError`` where its comments do not follow the form."""
-    header, single = {}, ("title", "question", "window")
+    header, single, optional = {}, ("title", "question", "window"), ("order",)
     parameters: list[Parameter] = []
     columns: list[tuple[str, str]] = []
     body: list[str] = []
@@ -136,7 +138,7 @@ def parse_question(name: str, text: str) -> Question:
             continue
         comment = line.removeprefix("-- ")
         word, _, rest = comment.partition(" ")
-        if word.removesuffix(":") in single and word.endswith(":"):
+        if word.removesuffix(":") in (*single, *optional) and word.endswith(":"):
             header[word.removesuffix(":")] = rest
         elif word == "parameter" and (match := _PARAMETER.fullmatch(rest)):
             parameters.append(_parameter(match))
@@ -144,10 +146,13 @@ def parse_question(name: str, text: str) -> Question:
             columns.append((match["name"], match["meaning"]))
         else:
             raise ValueError(f"{name}.sql: cannot read the comment {comment!r}")
-    if set(header) != set(single) or header["window"] not in get_args(WindowKind):
+    by_node = header.pop("order", None)
+    if set(header) != set(single) or header["window"] not in get_args(WindowKind) or by_node not in (None, "node"):
         raise ValueError(f"{name}.sql: needs a title, a question and a window")
     window = cast("WindowKind", header["window"])
-    return Question(name, header["title"], header["question"], window, tuple(parameters), tuple(columns), "\n".join(body).strip())
+    return Question(
+        name, header["title"], header["question"], window, tuple(parameters), tuple(columns), "\n".join(body).strip(), by_node is not None
+    )
 
 
 def _parameter(match: re.Match[str]) -> Parameter:

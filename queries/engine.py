@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -209,6 +210,23 @@ class Engine:
         finally:
             for name in beside or {}:
                 self._connection.unregister(name)
+
+    @contextmanager
+    def of_nodes(self, sql: str, first: str | None, below: str | None) -> Iterator[None]:
+        """For as long as it lasts, let ``sql`` see the rows of the nodes from ``first`` to before ``below`` alone (``None``: no bound).
+
+        What is read of the record once and kept (the bounds of runs) is of all nodes still.
+        """
+        self._define(sql)
+        bounds = [f"node {sign} {literal(bound)}" for sign, bound in ((">=", first), ("<", below)) if bound is not None]
+        made = [name for name in TABLES if name in self._made]
+        for statement in base_views(made, once=self._once, condition=" AND ".join(bounds) or "true"):
+            self._run(statement, None)
+        try:
+            yield
+        finally:
+            for statement in base_views(made, once=self._once):
+                self._run(statement, None)
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> Sequence[dict[str, Any]]:
         """Return the rows of ``sql`` as dictionaries; times are ``datetime`` UTC."""

@@ -75,16 +75,20 @@ def repeated_statements(numbered: str | None) -> list[str]:
     ]
 
 
-def base_views(names: Sequence[str] = tuple(TABLES), *, once: bool) -> list[str]:
-    """Return the statements that make the base views ``names``; ``once`` where rows are stored more than once."""
-    return [_once(TABLES[name]) if once else f"CREATE VIEW {name} AS FROM lake.{name}" for name in names]
+def base_views(names: Sequence[str] = tuple(TABLES), *, once: bool, condition: str = "true") -> list[str]:
+    """Return the statements that make the base views ``names`` (anew), of the rows that meet ``condition``.
+
+    ``once``: where rows are stored more than once.
+    """
+    rows = (_once(TABLES[name]) if once else f"SELECT * FROM lake.{name}" for name in names)  # noqa: S608 - own names
+    return [f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM ({of_it}) WHERE {condition}" for name, of_it in zip(names, rows, strict=True)]  # noqa: S608 - own names
 
 
 def _once(table: Table) -> str:
     stored = f"SELECT * FROM lake.{table.name} AS r WHERE"  # noqa: S608 - own names
     repeated = "EXISTS (FROM lake.repeated AS d WHERE d.cluster = r.cluster AND d.node = r.node AND d.run = r.run AND d.seq = r.seq)"
     once = "QUALIFY row_number() OVER (PARTITION BY cluster, node, run, seq) = 1"
-    return f"CREATE VIEW {table.name} AS {stored} NOT {repeated} UNION ALL ({stored} {repeated} {once})"
+    return f"{stored} NOT {repeated} UNION ALL ({stored} {repeated} {once})"
 
 
 # --- views.sql --------------------------------------------------------------------------------------------------

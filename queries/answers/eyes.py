@@ -70,8 +70,11 @@ def shorten(text: str) -> str:
     return _LONG_ID.sub(r"\1", text)
 
 
-def brief(rows: pa.Table) -> pa.Table:
-    """Return ``rows`` for eyes: ids short, the two ends of an interval in one column, columns that say nothing left out."""
+def brief(rows: pa.Table, kept: Collection[str] = ()) -> pa.Table:
+    """Return ``rows`` for eyes: ids short, the two ends of an interval in one column, columns that say nothing left out.
+
+    Those in ``kept`` stay.
+    """
     names = rows.column_names
     columns: dict[str, pa.Array] = {}
     for name in names:
@@ -81,7 +84,7 @@ def brief(rows: pa.Table) -> pa.Table:
         if name.endswith("_after") and f"{name.removesuffix('after')}before" in names:
             ends = rows.column(f"{name.removesuffix('after')}before").to_pylist()
             columns[name.removesuffix("_after")] = pa.array(map(span, column.to_pylist(), ends), TEXT)
-        elif not _says_nothing(name, column):
+        elif name in kept or not _says_nothing(name, column):
             columns[name] = _short_column(column, whole=name in _COPIED) if _has_text(column.type) else column
     return pa.table(columns) if columns else rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -18,6 +18,8 @@ from queries.completeness import Scope, completeness
 from queries.engine import Engine
 from queries.subjects import find_subject, named_by
 from queries.words import happened
+
+_SIZES_THEN: Final = "Sizes are here as they were measured then; what grew until it was measured later: linktrail growth."
 
 
 def happened_to(
@@ -55,10 +57,14 @@ def happened_around(
     node: str | None = None,
     clock: Clock | None = None,
 ) -> Answer:
-    """Return all that happened to anything between ``after`` and ``before``."""
+    """Return all that happened to anything between ``after`` and ``before``; of sizes, those that were measured then.
+
+    What grew between two measurements may have grown at any time between them: on a fleet that is a line for every running container, and
+    ``growth`` says it better. A note says so.
+    """
     values = {"id": None, "path": None, "since": after, "until": before, "cluster": cluster, "node": node}
     with engine_of(lake) as engine:
-        return _told(engine, values, (), present(clock))
+        return _told(engine, values, (_SIZES_THEN,), present(clock))
 
 
 def _told(engine: Engine, values: Mapping[str, object], title: tuple[str, ...], now: int) -> Answer:

@@ -1,6 +1,7 @@
 -- title: Containers at an instant
 -- question: Which containers were there, on which image and writable layer, of which pod, mounted or not, and how large?
 -- window: at
+-- order: node
 -- parameter at timestamp = now: the instant
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node

@@ -1,6 +1,7 @@
 -- title: What changed between two instants
 -- question: Which links stood at one instant and not, or otherwise, at the other?
 -- window: since until
+-- order: node
 -- parameter since timestamp required: the first instant
 -- parameter until timestamp = now: the second instant
 -- parameter cluster text: only this cluster
@@ -53,4 +54,4 @@ LEFT JOIN gone AS g
     AND g.subject = b.subject AND g.file_path IS NOT DISTINCT FROM b.file_path
 WHERE NOT b.was OR NOT b.stands OR b.target_then IS DISTINCT FROM b.target_now OR b.state_then IS DISTINCT FROM b.state_now
    OR b.detail_then IS DISTINCT FROM b.detail_now
-ORDER BY changed_before NULLS FIRST, node, store_root, link_kind, subject, file_path
+ORDER BY node, changed_before NULLS FIRST, store_root, link_kind, subject, file_path

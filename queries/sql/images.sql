@@ -1,6 +1,7 @@
 -- title: Images at an instant
 -- question: Which images were there, under which names, how large, and how many containers stood on each?
 -- window: at
+-- order: node
 -- parameter at timestamp = now: the instant
 -- parameter cluster text: only this cluster
 -- parameter node text: only this node

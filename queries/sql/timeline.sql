@@ -55,16 +55,26 @@ found_links AS MATERIALIZED (  -- comparison by comparison: each alone lets file
         UNION FROM links WHERE link_kind = 'short_link' AND subject IN (FROM short_names)
         UNION FROM links WHERE link_kind = 'lower_reference' AND target IN (FROM lowers)
         UNION FROM links WHERE file_path = $path OR starts_with(file_path, $path || '/') OR starts_with(file_path, $path || '#')
-        UNION ALL FROM links WHERE $id IS NULL AND $path IS NULL
+        UNION ALL FROM links
+        WHERE $id IS NULL AND $path IS NULL AND ($since IS NULL OR occurred_before >= $since) AND coalesce(occurred_after, occurred_before) <= $until
     ) AS l
     WHERE ($cluster IS NULL OR l.cluster = $cluster) AND ($node IS NULL OR l.node = $node)
 ),
 found_findings AS MATERIALIZED (
     SELECT f.*
     FROM findings AS f
-    WHERE (($id IS NULL AND $path IS NULL) OR f.subject = $id OR f.container_id = $id OR f.container_image_id = $id OR contains(f.related, to_json($id)::VARCHAR)
+    WHERE (($id IS NULL AND $path IS NULL AND ($since IS NULL OR f.occurred_before >= $since) AND coalesce(f.occurred_after, f.occurred_before) <= $until)
+        OR f.subject = $id OR f.container_id = $id OR f.container_image_id = $id OR contains(f.related, to_json($id)::VARCHAR)
         OR f.file_path = $path OR starts_with(f.file_path, $path || '/'))
       AND ($cluster IS NULL OR f.cluster = $cluster) AND ($node IS NULL OR f.node = $node)
+),
+measured AS MATERIALIZED (  -- with nothing named, what was measured in that time; else every size would be in every time
+    FROM usage WHERE $id IS NULL AND $path IS NULL AND ($since IS NULL OR occurred_before >= $since) AND occurred_before <= $until
+),
+measured_before AS (
+    SELECT u.cluster, u.node, max((u.run, u.seq)) AS last
+    FROM usage AS u SEMI JOIN measured AS m ON m.cluster = u.cluster AND m.node = u.node AND m.scope = u.scope AND m.subject = u.subject
+    WHERE u.occurred_before < $since GROUP BY u.cluster, u.node, u.store_root, u.scope, u.subject
 ),
 found_sizes AS MATERIALIZED (
     SELECT u.*, lag(u.bytes) OVER (PARTITION BY u.cluster, u.node, u.store_root, u.scope, u.subject ORDER BY u.run, u.seq) AS previous_bytes,
@@ -73,7 +83,9 @@ found_sizes AS MATERIALIZED (
     FROM (
         FROM usage WHERE subject = $id
         UNION FROM usage WHERE container_id = $id
-        UNION ALL FROM usage WHERE $id IS NULL AND $path IS NULL
+        UNION ALL FROM measured
+        UNION ALL
+        SELECT e.* FROM usage AS e JOIN measured_before AS b ON b.cluster = e.cluster AND b.node = e.node AND b.last[1] = e.run AND b.last[2] = e.seq
     ) AS u
     WHERE ($cluster IS NULL OR u.cluster = $cluster) AND ($node IS NULL OR u.node = $node)
 ),
@@ -82,6 +94,9 @@ places AS MATERIALIZED (
     FROM (
         SELECT cluster, node, store_root FROM found_links UNION ALL SELECT cluster, node, store_root FROM found_findings
         UNION ALL SELECT cluster, node, store_root FROM found_sizes
+        UNION ALL
+        SELECT cluster, node, store_root FROM lake.recorded_runs
+        WHERE $id IS NULL AND $path IS NULL AND ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node)
     )
 ),
 full_filesystems AS (

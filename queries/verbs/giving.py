@@ -28,7 +28,7 @@ def give_asked(lake: Path, question: str, values: Mapping[str, object], form: Fo
     """Ask ``question`` of the catalog, write the answer, and return its exit code."""
     from queries.answers.about import asking  # noqa: PLC0415 - --help must not wait for it
 
-    return give_coming(lake, lambda engine: asking(engine, question, values), form, as_json=as_json)
+    return give_coming(lake, lambda engine: asking(engine, question, values, in_parts=_comes(form, as_json=as_json)), form, as_json=as_json)
 
 
 def give_coming(lake: Path, ask: Callable[[Engine], Coming], form: Format, *, as_json: bool) -> int:
@@ -40,12 +40,17 @@ def give_coming(lake: Path, ask: Callable[[Engine], Coming], form: Format, *, as
 
     with open_lake(lake) as engine:
         coming = ask(engine)
-        if as_json or form in {Format.JSON, Format.PARQUET}:
+        if not _comes(form, as_json=as_json):
             return give(coming.whole(), form, as_json=as_json)
         write_output(coming.sheets, form, {})
         said = coming.completeness()
     say(said.lines())
     return said.exit_code
+
+
+def _comes(form: Format, *, as_json: bool) -> bool:
+    """Tell whether rows in this form can be written before all are known."""
+    return not as_json and form not in {Format.JSON, Format.PARQUET}
 
 
 def say(lines: Sequence[str]) -> None:
