@@ -22,15 +22,20 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from linktrail.broker import MAX_RECORD_BYTES, Connection, Headers
+from linktrail.broker_client import connect
 from linktrail.errors import BrokerError
 
-_BOOTSTRAP_MS: Final = 5_000
+_METADATA_MS: Final = 8_000  # a broker that hangs may be asked first, and after it another
 _CLOSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much may be on its way, and how long without an answer (seconds) before the producer is replaced."""
+    """How much may be on its way, and how long without an answer (seconds) before the producer is replaced.
+
+    ``stall_seconds`` is more than three requests may take, and more than the 30 s (``controller.socket.timeout.ms``) that brokers wait for
+    a controller that hangs: until then they have no id for a new producer, and the old one has one.
+    """
 
     records: int = 32
     size_bytes: int = 32 << 20
@@ -67,11 +72,11 @@ class Pipe:
 
     @classmethod
     def open(cls, connection: Connection, window: Window, *, client_id: str) -> Pipe:
-        """Connect. Raises ``BrokerError`` when no broker answers within seconds, and ``SecretFileError``."""
-        options = connection.options()
+        """Connect. Raises ``BrokerError`` when no broker answers, each within seconds, and ``SecretFileError``."""
         try:
-            producer = KafkaProducer(
-                **options,
+            producer = connect(
+                KafkaProducer,
+                connection,
                 client_id=client_id,
                 acks="all",
                 enable_idempotence=True,
@@ -85,9 +90,8 @@ class Pipe:
                 batch_size=1 << 20,
                 linger_ms=5,
                 max_request_size=MAX_RECORD_BYTES,
-                max_block_ms=_BOOTSTRAP_MS,
+                max_block_ms=_METADATA_MS,
                 allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_BOOTSTRAP_MS,
             )
         except (KafkaError, OSError) as error:
             raise BrokerError(brokers=connection, what=f"no connection ({describe(error)})") from error

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.1
 _FIRST_LOOK: Final = 0.02  # after a batch the next one is looked for soon, then less and less often
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 10.0  # so brokers that are back are found within 15 s, by a fleet with a few connections a second
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ def test_an_outage_fills_the_spool_which_drains_by_itself(tmp_path: Path, node: 
         assert issuer.spool.acknowledged() == 0
         assert not at_work.status.ready
         proxy.mode = "pass"
-        until(lambda: issuer.spool.acknowledged() == full, 60, f"drained: {at_work.status}")
+        until(lambda: issuer.spool.acknowledged() == full, 60, lambda: f"drained: {at_work.status}")
         issuer.trim()
         issuer.seal_waiting()
         issuer.issue(8)
@@ -49,7 +49,7 @@ def test_a_full_disk_under_the_spool_keeps_no_batch_from_being_shipped(small_dis
     issuer.issue(12)
     fill(small_disk, 0)
     with shipping(issuer.path, connection) as at_work:
-        until(lambda: at_work.status.failures.get("SpoolFullError", 0) > 0, 30, f"{at_work.status}")
+        until(lambda: at_work.status.failures.get("SpoolFullError", 0) > 0, 30, lambda: f"{at_work.status}")
         assert issuer.spool.acknowledged() == 0
         (small_disk / "filler").unlink()
         until(lambda: issuer.spool.acknowledged() == 12, 30)
@@ -73,5 +73,5 @@ def test_a_full_disk_under_the_lake_holds_kafka_and_goes_on(small_disk: Path, tm
         until(lambda: isinstance(at_work.processor.trouble, LakeFullError))
         time.sleep(0.5)
         (small_disk / "filler").unlink()
-        until(lambda: at_work.processor.position == 36, 40, f"{at_work.processor.trouble}")
+        until(lambda: at_work.processor.position == 36, 40, lambda: f"{at_work.processor.trouble}")
     check(find(small_disk / "lake", connection), *issuers)

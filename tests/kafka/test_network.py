@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from linktrail import broker_client
 from tests.kafka.broker import Node
 from tests.kafka.conftest import new_topics, through
 from tests.kafka.history import Issuer, check, find, read_all
@@ -29,7 +30,7 @@ def test_a_shipper_gets_through_once_the_network_does(tmp_path: Path, node: Node
         time.sleep(1.5)
         issuer.issue(30)
         proxy.mode = "pass"
-        until(lambda: issuer.spool.acknowledged() == 70, 40, f"all is acknowledged: {at_work.status}")
+        until(lambda: issuer.spool.acknowledged() == 70, 40, lambda: f"all is acknowledged: {at_work.status}")
         until(lambda: at_work.status.ready)
     settle(tmp_path / "lake", connection, issuer)
     offsets = [headers["ce_id"] for headers in (dict(record.headers) for record in read_all(connection, connection.settings.topic))]
@@ -67,5 +68,21 @@ def test_a_processor_gets_through_once_the_network_does(tmp_path: Path, node: No
                 issuer.issue(8)
                 with shipping(issuer.path, connection):
                     until(lambda issuer=issuer: issuer.spool.acknowledged() == issuer.spool.next_offset)  # type: ignore[misc] # bound now
-        until(lambda: at_work.processor.position == 72, 60, f"all is committed: {at_work.processor.trouble}")
+        until(lambda: at_work.processor.position == 72, 60, lambda: f"all is committed: {at_work.processor.trouble}")
     check(find(tmp_path / "lake", connection), *issuers)
+
+
+def test_brokers_that_are_back_are_found_within_15_seconds(
+    tmp_path: Path, node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After many tries that failed the pause between them is the longest there is: 10 s, with jitter 15."""
+    monkeypatch.setattr(broker_client, "_ANSWER_MS", 200)  # each try of an outage ends sooner; the pauses are as they are
+    connection = new_topics(node.address)
+    issuer = Issuer(tmp_path / "spool")
+    issuer.issue(3)
+    proxy.mode = "refuse"
+    with shipping(issuer.path, through(connection, node)) as at_work:
+        until(lambda: at_work.status.failures.get("BrokerError", 0) >= 7, 60, lambda: f"seven tries fail: {at_work.status}")
+        proxy.mode = "pass"
+        until(lambda: issuer.spool.acknowledged() == 3, 15 + 2, lambda: f"all is acknowledged: {at_work.status}")
+    settle(tmp_path / "lake", connection, issuer)
