@@ -28,6 +28,7 @@ from kafka.errors import KafkaError
 
 from collector.ship.pipe import Window
 from linktrail.broker import Connection
+from processor.kafka_feed import Membership
 from tests.kafka.broker import Node, start_nodes
 from tests.kafka.conftest import need_kafka, new_topics
 from tests.kafka.history import Issuer
@@ -74,12 +75,13 @@ def controller_of(nodes: list[Node]) -> Node:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("controls", [False, True], ids=["a node", "the controller"])
+@pytest.mark.parametrize("controls", [False, True], ids=["a node", "the controller, in a group"])
 def test_leaders_change_under_shipper_and_processor(tmp_path: Path, nodes: list[Node], controls: bool) -> None:
     """The leader is frozen, so that nobody closes its connections, and comes back; then the next leader is killed for good."""
     connection = led_by_the_controller(nodes, controls=controls)
+    membership = Membership(group="members", session_seconds=6.0, request_seconds=3.0) if controls else IMPATIENT
     issuer = Issuer(tmp_path / "spool")
-    with shipping(issuer.path, connection, STEADY) as shipper, working(tmp_path / "lake", connection, IMPATIENT) as processor:
+    with shipping(issuer.path, connection, STEADY) as shipper, working(tmp_path / "lake", connection, membership) as processor:
 
         def goes_on(doing: str) -> None:
             """All that was issued is shipped and read in time."""

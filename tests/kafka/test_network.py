@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from linktrail import broker_client
+from processor.kafka_feed import Membership
 from tests.kafka.broker import Node
 from tests.kafka.conftest import new_topics, through
 from tests.kafka.history import Issuer, check, find, read_all
 from tests.kafka.proxy import Proxy
-from tests.kafka.running import IMPATIENT, settle, shipping, until, working
+from tests.kafka.running import IMPATIENT, QUICK, settle, shipping, until, working
+from tests.kafka.test_records import send
 
 FAULTS = ("delay", "blackhole", "answers lost", "half-close", "reset", "refuse")
 
@@ -27,7 +29,7 @@ def test_a_shipper_gets_through_once_the_network_does(tmp_path: Path, node: Node
         until(lambda: issuer.spool.acknowledged() == 10)
         proxy.mode = fault
         issuer.issue(30)
-        time.sleep(1.5)
+        time.sleep(QUICK.stall_seconds + 1.5)  # a producer that hears nothing is replaced meanwhile
         issuer.issue(30)
         proxy.mode = "pass"
         until(lambda: issuer.spool.acknowledged() == 70, 40, lambda: f"all is acknowledged: {at_work.status}")
@@ -56,20 +58,26 @@ def test_a_broker_that_never_answers_is_noticed(tmp_path: Path, node: Node, prox
     settle(tmp_path / "lake", connection, issuer)
 
 
+@pytest.mark.parametrize("grouped", [False, True], ids=["alone", "in a group"])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_processor_gets_through_once_the_network_does(tmp_path: Path, node: Node, proxy: Proxy, fault: str) -> None:
-    """The fault comes in the middle of reading; the processor goes on from the lake's position afterwards."""
+def test_a_processor_gets_through_once_the_network_does(tmp_path: Path, node: Node, proxy: Proxy, fault: str, grouped: bool) -> None:
+    """The fault comes in the middle of reading, joining and keeping dead letters; it goes on from the lake's position afterwards."""
     connection = new_topics(node.address, 2)
     issuers = [Issuer(tmp_path / f"spool-{number}", node=f"node-{number}") for number in range(3)]
-    with working(tmp_path / "lake", through(connection, node), IMPATIENT) as at_work:
+    membership = Membership(group=connection.settings.topic, session_seconds=6.0, request_seconds=3.0) if grouped else IMPATIENT
+    with working(tmp_path / "lake", through(connection, node), membership) as at_work:
         for rounds in range(3):
             proxy.mode = fault if rounds == 1 else "pass"
             for issuer in issuers:
                 issuer.issue(8)
                 with shipping(issuer.path, connection):
                     until(lambda issuer=issuer: issuer.spool.acknowledged() == issuer.spool.next_offset)  # type: ignore[misc] # bound now
-        until(lambda: at_work.processor.position == 72, 60, lambda: f"all is committed: {at_work.processor.trouble}")
-    check(find(tmp_path / "lake", connection), *issuers)
+            send(connection, [b"garbage", b"more of it"])
+            time.sleep(7 if rounds == 1 else 0)  # longer than any request, and than the session of a member
+        until(lambda: at_work.processor.position == 78, 60, lambda: f"all is committed: {at_work.processor.trouble}")
+    check(found := find(tmp_path / "lake", connection), *issuers)
+    assert found.letters == 6, "each record that cannot be decoded is kept, with one position"
+    assert [gap["cause"] for gap in found.gaps] == ["batch-undecodable"] * 6
 
 
 def test_brokers_that_are_back_are_found_within_15_seconds(
