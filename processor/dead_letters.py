@@ -23,6 +23,7 @@ from processor.intake import Record
 
 ERROR_HEADER: Final = "linktrail_error"
 _ANSWER_SECONDS: Final = 30.0
+_REQUEST_MS: Final = 10_000  # where the leader hangs, the next one is asked in time
 _METADATA_MS: Final = 8_000
 _ROOM_FOR_HEADERS: Final = 1 << 20
 _LONGEST_REASON: Final = 2_000
@@ -102,6 +103,7 @@ class DeadLetters:
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=float("inf"),
+            request_timeout_ms=_REQUEST_MS,
             compression_type=None,
             max_request_size=MAX_RECORD_BYTES + _ROOM_FOR_HEADERS,
             max_block_ms=_METADATA_MS,
