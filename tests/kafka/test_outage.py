@@ -1,4 +1,7 @@
-"""An outage of Kafka from end to end: the real collector fills its spool, keeps links longest, and states what it left out."""
+"""An outage of Kafka with the real programs: the collector fills its spool, keeps links longest, and states what it left out.
+
+The processor says that nothing answers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tests.kafka.broker import Node
 from tests.kafka.conftest import new_topics, through
 from tests.kafka.proxy import Proxy
 from tests.kafka.running import process_all, until
-from tests.operate.scrape import program
+from tests.operate.scrape import free_port, get, program, ready, scrape
 
 LIMIT: Final = 100_000
 
@@ -69,3 +72,17 @@ def test_an_outage_until_the_spool_is_full(tmp_path: Path, node: Node, proxy: Pr
     assert {gap["cause"] for gap in gaps} == {"contents-blocked"}
     assert main(["verify", "--lake", str(lake)]) == 3, "all that was sealed is there, and the record says that it has a gap"
     assert "agree with what their collectors sealed" in capsys.readouterr().err
+
+
+def test_a_processor_that_nothing_answers_is_not_ready(tmp_path: Path, node: Node, proxy: Proxy) -> None:
+    """The broker accepts and is silent, so reading fails nowhere and nothing comes: that is told, and passes by itself."""
+    connection, address, settings = new_topics(node.address), f"127.0.0.1:{free_port()}", tmp_path / "linktrail.toml"
+    settings.write_text(f'[process]\nmetrics = "{address}"\n[kafka]\nbrokers = ["{node.proxied}"]\ntopic = "{connection.settings.topic}"\n')
+    with program(["process", "--lake", str(tmp_path / "lake"), "--config", str(settings)], tmp_path / "log"):
+        until(lambda: ready(address), 40, "it reads")
+        proxy.mode = "blackhole"
+        until(lambda: "cannot read the ends" in get(address, "/readyz")[1], 60, lambda: f"not ready: {get(address, '/readyz')}")
+        assert "linktrail_processor_lag_batches" not in scrape(address), "a lag that is not known is not told"
+        assert get(address, "/livez")[0] == 200
+        proxy.mode = "pass"
+        until(lambda: ready(address), 60, lambda: f"ready again: {get(address, '/readyz')}")
