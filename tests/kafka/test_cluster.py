@@ -31,7 +31,7 @@ from linktrail.broker import Connection
 from processor.kafka_feed import Membership
 from tests.kafka.broker import Node, start_nodes
 from tests.kafka.conftest import need_kafka, new_topics
-from tests.kafka.history import Issuer
+from tests.kafka.history import Issuer, read_all
 from tests.kafka.running import IMPATIENT, Working, settle, shipping, until, working
 
 _log = logging.getLogger(__name__)
@@ -123,6 +123,34 @@ def test_a_shipper_that_starts_beside_a_broker_that_hangs(tmp_path: Path, nodes:
         _log.info("shipped within %.1f s: %s", time.monotonic() - begun, shipper.status)
         assert shipper.status.producers == 1, "one that waits for its id is given the time"
     frozen.thaw()
+    settle(tmp_path / "lake", connection, issuer)
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_acknowledged_that_one_node_has_alone(tmp_path: Path, nodes: list[Node]) -> None:
+    """Two of three are killed: the one that is left leads on and writes, and no batch counts as shipped until a second one has it too."""
+    connection = led_by_the_controller(nodes, controls=False)
+    issuer = Issuer(tmp_path / "spool")
+    with shipping(issuer.path, connection, STEADY) as shipper:
+        issuer.issue(10)
+        until(lambda: issuer.spool.acknowledged() == 10, _WORST)
+        leader = leader_of(connection, nodes)
+        others = [node for node in nodes if node is not leader]
+        for node in others:
+            node.kill()
+        issuer.issue(20)
+        until(lambda: not shipper.status.ready, 5 * _REQUEST, lambda: f"it is told: {shipper.status}")
+        time.sleep(2 * _REQUEST)
+        assert issuer.spool.acknowledged() == 10
+        for node in others:
+            node.launch()
+        for node in others:
+            node.wait_ready()
+        until(lambda: issuer.spool.acknowledged() == 30, _WORST, lambda: f"shipped: {shipper.status}\n{state(connection)}")
+        assert shipper.status.producers == 1
+    records = read_all(connection, connection.settings.topic)
+    sent = [dict(record.headers)["ce_id"] for record in records]
+    assert len(sent) == len(set(sent)) == 30, "what was sent again and again is there once: one producer, which is idempotent"
     settle(tmp_path / "lake", connection, issuer)
 
 
