@@ -1,6 +1,7 @@
 """The known defects and traps of kafka-python 3.0, against Apache Kafka: what shows there, and that linktrail steps round it.
 
 Where a test asserts the defect itself, a release of the library that mends it makes the test fail: then the step round it may go.
+``tests.kafka.test_brokers`` has those of constructors, where brokers hang or are away.
 """
 
 from __future__ import annotations
