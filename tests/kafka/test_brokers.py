@@ -25,7 +25,7 @@ from tests.kafka.conftest import Brokers
 from tests.kafka.running import until
 
 CLIENTS: Final = (KafkaProducer, KafkaConsumer, KafkaAdminClient)
-SOON: Final = 1.0
+SOON: Final = 0.6
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_the_library_alone_gives_all_its_time_to_one(brokers: Brokers, hanging: 
     failed = 0
     for _ in range(8):
         try:
-            KafkaProducer(bootstrap_servers=[*hanging, brokers.address], bootstrap_timeout_ms=1_000).close(timeout=1)
+            KafkaProducer(bootstrap_servers=[*hanging, brokers.address], bootstrap_timeout_ms=600).close(timeout=1)
         except KafkaTimeoutError:
             failed += 1
     assert failed
