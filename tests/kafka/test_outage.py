@@ -12,13 +12,15 @@ from typing import Any, Final
 
 import pytest
 
+from collector.spool_reader import SpoolReader
 from linktrail.command import main
+from linktrail.durable import LocalFileSystem
 from linktrail.testing.containers_storage import StoreBuilder, finish
 from processor.lake import Lake
 from tests.kafka.broker import Node
-from tests.kafka.conftest import new_topics, through
+from tests.kafka.conftest import new_topics
 from tests.kafka.proxy import Proxy
-from tests.kafka.running import process_all, until
+from tests.kafka.running import process_all, shipping, until
 from tests.operate.scrape import free_port, get, program, ready, scrape
 
 LIMIT: Final = 100_000
@@ -29,7 +31,7 @@ def test_an_outage_until_the_spool_is_full(tmp_path: Path, node: Node, proxy: Pr
     connection = new_topics(node.address)
     settings, state, lake = tmp_path / "linktrail.toml", tmp_path / "state", tmp_path / "lake"
     settings.write_text(
-        f'cluster = "c"\nnode = "n"\n[collect]\nspool_limit = "{LIMIT}"\n'
+        f'cluster = "c"\nnode = "n"\n[collect]\nspool_limit = "{LIMIT}"\nfilesystem_interval = "1"\n'
         f'[kafka]\nbrokers = ["{node.proxied}"]\ntopic = "{connection.settings.topic}"\n'
     )
     finish(StoreBuilder(tmp_path / "store").open_store())
@@ -65,7 +67,10 @@ def test_an_outage_until_the_spool_is_full(tmp_path: Path, node: Node, proxy: Pr
         proxy.mode = "pass"
         until(lambda: status()["spool_full"] is None, 60, lambda: f"it goes on by itself: {status()}")
         until(lambda: status()["spool_acknowledged"] == status()["spool_next"], 60, lambda: f"it drains by itself: {status()}")
-    process_all(lake, through(connection, node))
+    spool = SpoolReader(state / "spool", filesystem=LocalFileSystem())
+    with shipping(spool.path, connection):  # what a collector seals as it ends may wait in the spool for the next one
+        until(lambda: spool.acknowledged() == spool.offsets()[-1] + 1)
+    process_all(lake, connection)
     rows = Lake.open(lake).read("links").to_pylist()
     assert {row["layer_id"] for row in rows if row["link_kind"] == "layer_directory"} >= set(layers)
     gaps = [row for row in Lake.open(lake).read("coverage").to_pylist() if row["kind"] == "gap"]
