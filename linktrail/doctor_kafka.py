@@ -18,7 +18,6 @@ from linktrail.errors import LinktrailError
 from linktrail.late import load_late
 from linktrail.node_topic import owner_of
 
-_BOOTSTRAP_MS: Final = 5_000
 _NEEDED: Final = {"DESCRIBE": "be seen by both programs", "WRITE": "be written by collectors", "READ": "be read by processors"}
 
 
@@ -29,6 +28,7 @@ def checks(configuration: Configuration) -> Iterator[Check]:
         yield Check("Kafka", Status.NOT_APPLICABLE, "no brokers are configured (kafka.brokers)")
         return
     kafka = load_late("kafka", for_verb="doctor", extra="kafka")
+    clients = load_late("linktrail.broker_client", for_verb="doctor", extra="kafka")
     topics = load_late("linktrail.topics", for_verb="doctor", extra="kafka")
     identity = (configuration.text("cluster") or "", configuration.text("node") or socket.gethostname())
     try:
@@ -39,7 +39,7 @@ def checks(configuration: Configuration) -> Iterator[Check]:
         yield Check("Kafka", Status.ERROR, error.message, "Neither program connects.", error.advice)
         return
     try:
-        with contextlib.closing(kafka.KafkaAdminClient(**options, bootstrap_timeout_ms=_BOOTSTRAP_MS)) as admin:
+        with contextlib.closing(clients.connect(kafka.KafkaAdminClient, connection)) as admin:
             security = options["security_protocol"]
             yield Check("Kafka", Status.OK, f"{connection} answers ({security})")
             names = (connection.settings.topic, connection.settings.dead_letter_topic)

@@ -26,10 +26,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from linktrail.broker import Connection, KafkaBrokers, KafkaSettings
+from linktrail.broker_client import connect
 from linktrail.errors import BrokerError, TopicsDifferError, UsageError
 from linktrail.node_topic import node_topic
 
-_BOOTSTRAP_MS: Final = 5_000
 _IN_CHECKOUT: Final = Path(__file__).resolve().parents[1] / "deploy" / "kafka" / "topics.yaml"
 
 
@@ -86,7 +86,7 @@ def topics(
     connection = Connection.of(kafka, kafka_set or [])
     declared = with_replication(load(file, [(cluster, name) for name in node or []]), replication)
     try:
-        with contextlib.closing(KafkaAdminClient(**connection.options(), bootstrap_timeout_ms=_BOOTSTRAP_MS)) as admin:
+        with contextlib.closing(connect(KafkaAdminClient, connection)) as admin:
             found = diff(admin, declared)
             done = apply(admin, declared, found) if action is Action.APPLY else []
             left = diff(admin, declared) if done else found

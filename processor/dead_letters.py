@@ -17,12 +17,14 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from linktrail.broker import MAX_RECORD_BYTES, Connection, Headers, node_of, record_key
+from linktrail.broker_client import connect
 from linktrail.errors import BrokerError
 from processor.intake import Record
 
 ERROR_HEADER: Final = "linktrail_error"
 _ANSWER_SECONDS: Final = 30.0
-_BOOTSTRAP_MS: Final = 5_000
+_REQUEST_MS: Final = 10_000  # where the leader hangs, the next one is asked in time
+_METADATA_MS: Final = 8_000
 _ROOM_FOR_HEADERS: Final = 1 << 20
 _LONGEST_REASON: Final = 2_000
 
@@ -95,16 +97,17 @@ class DeadLetters:
         return f"{topic}/{kept.partition}/{kept.offset}"
 
     def _connect(self) -> Any:  # noqa: ANN401 - the library has no types
-        return KafkaProducer(
-            **self._connection.options(),
+        return connect(
+            KafkaProducer,
+            self._connection,
             acks="all",
             enable_idempotence=True,
             delivery_timeout_ms=float("inf"),
+            request_timeout_ms=_REQUEST_MS,
             compression_type=None,
             max_request_size=MAX_RECORD_BYTES + _ROOM_FOR_HEADERS,
-            max_block_ms=_BOOTSTRAP_MS,
+            max_block_ms=_METADATA_MS,
             allow_auto_create_topics=False,
-            bootstrap_timeout_ms=_BOOTSTRAP_MS,
         )
 
     def close(self) -> None:

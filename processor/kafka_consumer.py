@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,8 +9,10 @@ from kafka import KafkaConsumer
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
+from linktrail.broker import Connection
+from linktrail.broker_client import connect
+
 DEFAULT_GROUP: Final = "linktrail"
-BOOTSTRAP_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class Membership:
     request_seconds: float = 20.0
 
 
-def make_consumer(options: Mapping[str, Any], membership: Membership) -> Any:  # noqa: ANN401 - the library has no types
-    """Connect. Raises ``KafkaError`` when no broker answers within seconds."""
+def make_consumer(connection: Connection, membership: Membership) -> Any:  # noqa: ANN401 - the library has no types
+    """Connect. Raises ``KafkaError`` or ``OSError`` when no broker answers, each within seconds, and ``SecretFileError``."""
     session_ms = round(membership.session_seconds * 1000)
-    return KafkaConsumer(
-        **options,
+    return connect(
+        KafkaConsumer,
+        connection,
         group_id=membership.group or DEFAULT_GROUP,
         enable_auto_commit=False,
         auto_offset_reset="none",
@@ -49,6 +51,5 @@ def make_consumer(options: Mapping[str, Any], membership: Membership) -> Any:  #
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=min(3_000, session_ms // 3),
         max_poll_interval_ms=max(300_000, session_ms),
-        bootstrap_timeout_ms=BOOTSTRAP_MS,
         reconnect_backoff_max_ms=5_000,
     )

@@ -226,7 +226,7 @@ class KafkaFeed:
         self._topics = find_topics(self.connection)
         places = chosen(self._topics, self.connection.settings.topic, membership.partitions)
         try:
-            self._consumer = make_consumer(self.connection.options(), membership)
+            self._consumer = make_consumer(self.connection, membership)
             for topic in self._topics:  # first: a join that metadata starts can be lost between two polls, a seek would wait for a back-off
                 self._consumer.partitions_for_topic(topic)
         except (KafkaError, OSError) as error:

@@ -16,9 +16,9 @@ from kafka import KafkaAdminClient, TopicPartition
 from kafka.errors import KafkaError
 
 from linktrail.broker import Connection
+from linktrail.broker_client import connect
 from linktrail.errors import BrokerError, TopicMissingError, UsageError
 from linktrail.node_topic import owner_of
-from processor.kafka_consumer import BOOTSTRAP_MS
 
 Topics = Mapping[str, "Topic"]
 _log = logging.getLogger(__name__)
@@ -41,9 +41,9 @@ class Topic:
 
 def find_topics(connection: Connection) -> Topics:
     """Ask the brokers; by name. Raises ``BrokerError``, ``TopicMissingError`` when there is none, and ``SecretFileError``."""
-    options, shared = connection.options(), connection.settings.topic
+    shared = connection.settings.topic
     try:
-        with contextlib.closing(KafkaAdminClient(**options, bootstrap_timeout_ms=BOOTSTRAP_MS)) as admin:
+        with contextlib.closing(connect(KafkaAdminClient, connection)) as admin:
             described = admin.describe_topics()  # all that this client may see
     except (KafkaError, OSError) as error:
         raise BrokerError(brokers=connection, what=f"topics cannot be listed ({describe(error)})") from error

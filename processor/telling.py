@@ -5,6 +5,7 @@ Ready means that what there is reaches the lake: the source can be read, the lak
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Final, Protocol
 
 from linktrail.clock import NANOSECONDS, Clock, Instant
@@ -15,6 +16,7 @@ from processor.pipeline import Processor
 LOOP: Final = "the processor's loop"
 _EVERY: Final = 1.0
 _LAG_EVERY: Final = 5.0
+_PASSING: Final = 2  # one question that is not answered passes: partitions move, leaders change
 
 
 class Lagging(Protocol):
@@ -36,6 +38,7 @@ class Telling:
         self._clock = clock
         self._lag: int | None = None
         self._due = self._lag_due = 0
+        self._unanswered: deque[LinktrailError] = deque(maxlen=_PASSING)
         self._committed = (0, 0)  # commits, and when the last was noticed (ns UTC)
 
     def tend(self) -> None:
@@ -52,11 +55,15 @@ class Telling:
 
     def _measured(self) -> int | None:
         if not self._processor.reading:
+            self._unanswered.clear()
             return None
         try:
-            return self._feed.lag()
-        except LinktrailError:  # the next round meets the same, and says so
+            lag = self._feed.lag()
+        except LinktrailError as error:  # reading may go on, and wait: where nothing answers, nothing comes and nothing fails
+            self._unanswered.append(error)
             return None
+        self._unanswered.clear()
+        return lag
 
     def _samples(self, now: Instant) -> dict[str, dict[tuple[str, ...], float]]:
         processor, totals = self._processor, self._processor.totals
@@ -84,6 +91,8 @@ class Telling:
         wrong = [error.message for error in dict.fromkeys((processor.trouble, processor.held)) if error is not None]
         if not processor.reading and not wrong:
             wrong.append("nothing was read from the source yet")
+        if len(self._unanswered) == _PASSING and not wrong:
+            wrong.append(self._unanswered[-1].message)
         if self._lag is not None and self._lag > self.lag_limit:
             wrong.append(f"{self._lag} batches wait, more than {self.lag_limit}")
         return wrong

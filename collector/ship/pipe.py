@@ -2,7 +2,7 @@
 
 * It is a pipe, not a store: at most ``records`` and ``size_bytes`` are on their way, so memory is bounded (kafka-python has no bound).
 * ``delivery_timeout_ms`` is infinite. With a finite one a batch that expires after it was sent once leaves the producer silent for
-  ever, and a hole in the middle. What does not get through is noticed by ``stalled`` instead, and by the errors of the futures.
+  ever, and a hole in the middle. What does not get through is noticed by ``waited`` instead, and by the errors of the futures.
 * Idempotence is stated, so that it is never switched off in silence; ``acks`` is all, topics are never made by sending to them.
 * Batches are compressed already: the library compresses nothing.
 * The callbacks (which run in the library's thread, and whose exceptions it swallows) only put a line in a queue.
@@ -22,15 +22,21 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from linktrail.broker import MAX_RECORD_BYTES, Connection, Headers
+from linktrail.broker_client import connect
+from linktrail.clock import NANOSECONDS
 from linktrail.errors import BrokerError
 
-_BOOTSTRAP_MS: Final = 5_000
+_METADATA_MS: Final = 8_000  # a broker that hangs may be asked first, and after it another
 _CLOSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How much may be on its way, and how long without an answer (seconds) before the producer is replaced."""
+    """How much may be on its way, and how long without an answer (seconds) before the producer is replaced.
+
+    ``stall_seconds`` is more than three requests may take, and more than the 30 s (``controller.socket.timeout.ms``) that brokers wait for
+    a controller that hangs: until then they have no id for a new producer, and the old one has one.
+    """
 
     records: int = 32
     size_bytes: int = 32 << 20
@@ -67,11 +73,11 @@ class Pipe:
 
     @classmethod
     def open(cls, connection: Connection, window: Window, *, client_id: str) -> Pipe:
-        """Connect. Raises ``BrokerError`` when no broker answers within seconds, and ``SecretFileError``."""
-        options = connection.options()
+        """Connect. Raises ``BrokerError`` when no broker answers, each within seconds, and ``SecretFileError``."""
         try:
-            producer = KafkaProducer(
-                **options,
+            producer = connect(
+                KafkaProducer,
+                connection,
                 client_id=client_id,
                 acks="all",
                 enable_idempotence=True,
@@ -85,9 +91,8 @@ class Pipe:
                 batch_size=1 << 20,
                 linger_ms=5,
                 max_request_size=MAX_RECORD_BYTES,
-                max_block_ms=_BOOTSTRAP_MS,
+                max_block_ms=_METADATA_MS,
                 allow_auto_create_topics=False,
-                bootstrap_timeout_ms=_BOOTSTRAP_MS,
             )
         except (KafkaError, OSError) as error:
             raise BrokerError(brokers=connection, what=f"no connection ({describe(error)})") from error
@@ -143,9 +148,9 @@ class Pipe:
             raise BrokerError(brokers=self.connection, what=f"batch {sent.offset} was refused ({describe(error)})")
         sent.done = True
 
-    def stalled(self, now: int) -> bool:
-        """Tell whether the oldest record has waited for longer than any request may take."""
-        return bool(self._on_the_way) and now - self._on_the_way[0].since > self.window.stall_seconds * 1_000_000_000
+    def waited(self, now: int) -> float:
+        """Return for how many seconds the oldest record has waited for its answer, 0 where there is none."""
+        return (now - self._on_the_way[0].since) / NANOSECONDS if self._on_the_way else 0.0
 
     def close(self) -> None:
         """End the producer and its thread, whatever is undelivered."""

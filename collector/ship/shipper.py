@@ -34,13 +34,14 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.1
 _FIRST_LOOK: Final = 0.02  # after a batch the next one is looked for soon, then less and less often
 _FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 30.0
+_LONGEST_PAUSE: Final = 10.0  # so brokers that are back are found within 15 s, by a fleet with a few connections a second
 
 
 @dataclass(slots=True)
 class ShipperStatus:
-    """What the shipper does. ``ready``: connected, and the last answer was good. Times are ns UTC, sizes bytes.
+    """What the shipper does. Times are ns UTC, sizes bytes.
 
+    ``ready``: connected, and answers are good and come in the time that a request may take.
     ``sent`` counts records given to a producer (those sent again too), ``acknowledged`` batches that are durable in Kafka;
     ``set_aside`` batches that can never be sent; ``failures`` by class of error.
     """
@@ -89,11 +90,13 @@ class Shipper:
 
     def _say(self, error: LinktrailError) -> None:
         name = type(error).__name__
+        self.status.failures = {**self.status.failures, name: self.status.failures.get(name, 0) + 1}  # replaced: others may be reading it
+        self._tell(error)
+
+    def _tell(self, error: LinktrailError) -> None:
         if self.status.trouble is None:
             _log.warning("%s %s", error.message, error.advice)
-        self.status.failures = {**self.status.failures, name: self.status.failures.get(name, 0) + 1}  # replaced: others may be reading it
-        self.status.trouble = error.message
-        self.status.ready = False
+        self.status.ready, self.status.trouble = False, error.message
 
     def acknowledged(self) -> int:
         """Return the offset below which all is acknowledged. Raises ``SpoolError``."""
@@ -202,8 +205,10 @@ class Shipper:
             self.status.next_offset = upto
             self.status.last_acknowledged_at = self._clock.now().wall
             self._well()
-        elif pipe.stalled(self._clock.now().monotonic):
-            raise BrokerError(brokers=self._connection, what=f"no answer for {self._window.stall_seconds:.0f} s; the producer is replaced")
+        elif (waited := pipe.waited(self._clock.now().monotonic)) > self._window.stall_seconds:
+            raise BrokerError(brokers=self._connection, what=f"no answer for {waited:.0f} s; the producer is replaced")
+        elif waited > self._window.request_seconds and self.status.ready:  # it is told long before anything is done about it
+            self._tell(BrokerError(brokers=self._connection, what=f"no answer for {waited:.0f} s"))
 
     def _well(self) -> None:
         self.status.ready, self.status.trouble = True, None

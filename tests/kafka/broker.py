@@ -2,7 +2,7 @@
 
 Every node listens on its own free ports below 127.0.0.1: ``PLAIN`` for the test itself, ``PROXIED``, which is advertised at another
 port (where ``tests.kafka.proxy`` listens, so that every byte passes it), and where asked for ``MUTUAL`` (TLS on both sides)
-and ``SASL`` (TLS with SCRAM-SHA-512 or unsecured OAUTHBEARER tokens).
+and ``SASL`` (TLS with SCRAM or unsecured OAUTHBEARER tokens).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.kafka.distribution import classpath
 
 USER: Final = "collector"
 SECRET: Final = "spool-and-lake"  # noqa: S105 - of a broker that lives for one test run, on loopback
+SCRAM: Final = ("SCRAM-SHA-256", "SCRAM-SHA-512")
 _START_SECONDS: Final = 60
 _JAVA: Final = ("-Xms64m", "-Xmx320m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true")
 
@@ -79,7 +80,8 @@ class Node:
         )
 
     def _users(self) -> tuple[str, ...]:
-        return ("--add-scram", f"SCRAM-SHA-512=[name={USER},password={SECRET}]") if self._certificates else ()
+        kinds = SCRAM if self._certificates else ()
+        return tuple(word for kind in kinds for word in ("--add-scram", f"{kind}=[name={USER},password={SECRET}]"))
 
     def _properties(self, voters: Sequence[Node]) -> str:
         listeners = [f"{name}://127.0.0.1:{port}" for name, port in self.ports.items()]
@@ -131,8 +133,8 @@ class Node:
             "ssl.truststore.type": "PEM",
             "ssl.truststore.location": self._certificates / "ca.pem",
             "listener.name.mutual.ssl.client.auth": "required",
-            "sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
-            "listener.name.sasl.scram-sha-512.sasl.jaas.config": scram,
+            "sasl.enabled.mechanisms": ",".join([*SCRAM, "OAUTHBEARER"]),
+            **{f"listener.name.sasl.{kind.lower()}.sasl.jaas.config": scram for kind in SCRAM},
             "listener.name.sasl.oauthbearer.sasl.jaas.config": bearer,
         }
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+KEY_PASSWORD = "of-a-key"  # noqa: S105 - of keys that live for one test run
 _DAYS = "2"
 
 
 def make_certificates(directory: Path) -> Path:
-    """Make ``ca.pem``, ``server.pem`` (key and certificate) and ``client.pem`` with ``client.key`` below ``directory``; return it."""
+    """Make ``ca.pem``, ``server.pem`` (key and certificate) and ``client.pem`` with ``client.key`` below ``directory``; return it.
+
+    ``client-locked.key`` is the same key, encrypted with ``KEY_PASSWORD``.
+    """
     directory.mkdir(parents=True)
     _openssl(
         directory,
@@ -33,6 +37,8 @@ def make_certificates(directory: Path) -> Path:
         signing = ("-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", _DAYS)
         _openssl(directory, "x509", "-req", *signing, "-extfile", "extensions", "-out", f"{name}.pem")
         (directory / f"{name}.key").chmod(0o600)
+    _openssl(directory, "pkcs8", "-topk8", "-in", "client.key", "-out", "client-locked.key", "-passout", f"pass:{KEY_PASSWORD}")
+    (directory / "client-locked.key").chmod(0o600)
     both = (directory / "server.key").read_text() + (directory / "server.pem").read_text()
     (directory / "server.pem").write_text(both)
     return directory

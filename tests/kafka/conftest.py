@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,12 +93,15 @@ def make_topics(brokers: Brokers) -> TopicMaker:
     return make
 
 
-def new_topics(address: str, partitions: int = 1, *, copies: int = 1, configs: dict[str, str] | None = None) -> Connection:
-    """Make both topics at ``address`` and return the connection that uses them."""
+def new_topics(
+    address: str, partitions: int = 1, *, copies: int = 1, configs: dict[str, str] | None = None, nodes: Sequence[int] = ()
+) -> Connection:
+    """Make both topics at ``address`` and return the connection that uses them. Of ``nodes`` the first leads the events, all have them."""
     name = f"t{uuid.uuid4().hex[:12]}"
     settings = {"max.message.bytes": str(8 << 20)} | (configs or {})
+    placed = {"assignments": {number: list(nodes) for number in range(partitions)}}
     topics = {
-        f"{name}.events": {"num_partitions": partitions, "replication_factor": copies, "configs": settings},
+        f"{name}.events": {**(placed if nodes else {"num_partitions": partitions, "replication_factor": copies}), "configs": settings},
         f"{name}.dlq": {"num_partitions": 1, "replication_factor": copies, "configs": {"max.message.bytes": str(9 << 20)}},
     }
     with contextlib.closing(KafkaAdminClient(bootstrap_servers=address)) as admin:

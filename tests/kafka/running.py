@@ -25,11 +25,11 @@ IMPATIENT = Membership(request_seconds=3.0)
 QUICK = Window(request_seconds=2.0, stall_seconds=5.0)
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0, what: str = "") -> None:
-    """Wait until ``condition`` holds; fail after ``seconds``."""
+def until(condition: Callable[[], bool], seconds: float = 60.0, what: str | Callable[[], str] = "") -> None:
+    """Wait until ``condition`` holds; fail after ``seconds``. ``what`` is waited for, or tells how things are when they fail."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what() if callable(what) else what or condition}"
         time.sleep(0.05)
 
 
@@ -47,7 +47,7 @@ def ship(issuer: Issuer, connection: Connection, seconds: float = 30.0) -> None:
     """Ship all that was issued."""
     with shipping(issuer.path, connection) as at_work:
         wanted = issuer.spool.next_offset
-        until(lambda: issuer.spool.acknowledged() == wanted, seconds, f"shipped: {at_work.status}")
+        until(lambda: issuer.spool.acknowledged() == wanted, seconds, lambda: f"shipped: {at_work.status}")
 
 
 class Working:

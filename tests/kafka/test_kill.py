@@ -12,8 +12,9 @@ from processor.kafka_feed import Membership
 from tests.faults.lives import Life
 from tests.kafka.broker import Node
 from tests.kafka.conftest import new_topics
-from tests.kafka.history import Issuer
+from tests.kafka.history import Issuer, find
 from tests.kafka.running import settle
+from tests.kafka.test_records import send
 from tests.kafka.workers import process, ship
 
 
@@ -35,7 +36,11 @@ def test_everything_issued_arrives_once_whatever_is_killed(tmp_path: Path, own_n
 
     shippers = [Life(ship, issuer.path, connection) for issuer in issuers]
     processors = [processor()]
+    bad = 0
     for count in range(kills):
+        if count % 3 == 0:
+            send(connection, [b"garbage"])
+            bad += 1
         for issuer in issuers:
             issuer.issue(chance.randrange(1, 8))
             issuer.trim()
@@ -55,4 +60,6 @@ def test_everything_issued_arrives_once_whatever_is_killed(tmp_path: Path, own_n
     for life in (*shippers, *processors):
         life.kill()
     settle(tmp_path / "lake", connection, *issuers)
+    found = find(tmp_path / "lake", connection)
+    assert found.letters == sum(gap["cause"] == "batch-undecodable" for gap in found.gaps) == bad
     assert sum(len(issuer.issued) for issuer in issuers) > kills * 3

@@ -11,10 +11,11 @@ import pytest
 
 from linktrail.broker import Connection
 from linktrail.errors import BrokerError, SecretFileError, UsageError
-from tests.kafka.broker import SECRET, USER, Node
+from tests.kafka.broker import SCRAM, SECRET, USER, Node
+from tests.kafka.certificates import KEY_PASSWORD
 from tests.kafka.conftest import new_topics
 from tests.kafka.history import Issuer, check, find
-from tests.kafka.running import process_all, ship
+from tests.kafka.running import process_all, ship, shipping, until
 
 
 def _secret(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -35,14 +36,17 @@ def _settings(kind: str, node: Node, tmp_path: Path) -> tuple[str, list[str]]:
     ca = f"ca-file={certificates / 'ca.pem'}"
     if kind == "mutual TLS":
         return node.listener("MUTUAL"), [ca, f"certificate-file={certificates / 'client.pem'}", f"key-file={certificates / 'client.key'}"]
-    if kind == "SCRAM":
+    if kind == "mutual TLS, key locked":
+        words = [f"key-password-file={_secret(tmp_path / 'key-password', KEY_PASSWORD)}", f"key-file={certificates / 'client-locked.key'}"]
+        return node.listener("MUTUAL"), [ca, f"certificate-file={certificates / 'client.pem'}", *words]
+    if kind in SCRAM:
         password = _secret(tmp_path / "password", SECRET + "\n")
-        return node.listener("SASL"), [ca, "sasl-mechanism=SCRAM-SHA-512", f"username={USER}", f"password-file={password}"]
+        return node.listener("SASL"), [ca, f"sasl-mechanism={kind}", f"username={USER}", f"password-file={password}"]
     token = _secret(tmp_path / "token", _token())
     return node.listener("SASL"), [ca, "sasl-mechanism=OAUTHBEARER", f"token-file={token}"]
 
 
-@pytest.mark.parametrize("kind", ["mutual TLS", "SCRAM", "OAUTHBEARER"])
+@pytest.mark.parametrize("kind", ["mutual TLS", "mutual TLS, key locked", *SCRAM, "OAUTHBEARER"])
 def test_the_whole_way_with(tmp_path: Path, node: Node, kind: str) -> None:
     """Shipped, committed and dead letters read by a connection of this kind; without its secret nobody comes in."""
     plain = new_topics(node.address)
@@ -61,11 +65,25 @@ def test_the_whole_way_with(tmp_path: Path, node: Node, kind: str) -> None:
 
 def test_a_wrong_password_is_said(tmp_path: Path, node: Node) -> None:
     """One clear error that names no secret."""
-    address, stated = _settings("SCRAM", node, tmp_path)
+    address, stated = _settings(SCRAM[0], node, tmp_path)
     _secret(tmp_path / "password", "something else")
     with pytest.raises(BrokerError) as caught:
         process_all(tmp_path / "lake", Connection.of(address, stated, {}))
     assert "something else" not in caught.value.message
+
+
+def test_a_secret_that_changes_is_taken_up(tmp_path: Path, node: Node) -> None:
+    """A shipper whose password is wrong waits, with its spool; once the file has the right one all is shipped, without a restart."""
+    address, stated = _settings(SCRAM[1], node, tmp_path)
+    _secret(tmp_path / "password", "that of last year")
+    topic = new_topics(node.address).settings.topic
+    issuer = Issuer(tmp_path / "spool")
+    issuer.issue(4)
+    with shipping(issuer.path, Connection.of(address, [*stated, f"topic={topic}"], {})) as at_work:
+        until(lambda: at_work.status.failures.get("BrokerError", 0) >= 1, 30, lambda: f"it is refused: {at_work.status}")
+        assert issuer.spool.acknowledged() == 0
+        _secret(tmp_path / "password", SECRET)
+        until(lambda: issuer.spool.acknowledged() == 4, 30, lambda: f"shipped: {at_work.status}")
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o644, 0o602])

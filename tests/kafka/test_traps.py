@@ -1,6 +1,7 @@
 """The known defects and traps of kafka-python 3.0, against Apache Kafka: what shows there, and that linktrail steps round it.
 
 Where a test asserts the defect itself, a release of the library that mends it makes the test fail: then the step round it may go.
+``tests.kafka.test_brokers`` has those of constructors, where brokers hang or are away.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from collector.ship.pipe import Pipe, Window
 from linktrail.broker import MAX_RECORD_BYTES, Connection
 from linktrail.clock import SystemClock
 from linktrail.errors import BrokerError
+from processor.dead_letters import DeadLetters, Letter
 from processor.intake import Record
 from processor.kafka_feed import KafkaFeed, Membership
 from tests.kafka.broker import Node, free_port
@@ -135,6 +137,30 @@ def test_4_close_leaves_a_thread_behind_and_a_pipe_does_not(node: Node, proxy: P
     assert time.monotonic() - begun < 8
     assert not pipe.producer._sender.is_alive()
     until(lambda: threading.active_count() <= before + 4, 5, "its threads are gone, but for those of the proxy")
+
+
+def test_4_and_7_nor_do_dead_letters(node: Node, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The producer of dead letters states what the shipper's states; where no answer comes it is ended, and the next one is a new one."""
+    monkeypatch.setattr("processor.dead_letters._ANSWER_SECONDS", 1.0)
+    letters = DeadLetters(through(new_topics(node.address), node))
+    letter = Letter("t", 0, 0, 0, None, b"garbage", ())
+    assert letters.send(letter, "why").endswith("/0/0")
+    first: Any = letters._producer
+    assert {name: first.config[name] for name in ("enable_idempotence", "acks", "delivery_timeout_ms")} == {
+        "enable_idempotence": True,
+        "acks": -1,
+        "delivery_timeout_ms": FOREVER,
+    }
+    proxy.mode = "blackhole"
+    begun = time.monotonic()
+    with pytest.raises(BrokerError, match="cannot be kept"):
+        letters.send(letter, "why")
+    assert time.monotonic() - begun < 8
+    assert not first._sender.is_alive()
+    proxy.mode = "pass"
+    proxy.cut()
+    assert "/0/" in letters.send(letter, "why")
+    letters.close()
 
 
 def test_5_constructors_connect_and_the_shipper_waits(tmp_path: Path) -> None:
