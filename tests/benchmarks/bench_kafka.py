@@ -282,7 +282,8 @@ def _seal(rows: Sequence[Row], number: int, run: str, node: str = "n") -> bytes:
 def _fill(spool: Spool, rows: Sequence[Row]) -> None:
     for _ in range(BATCHES):
         spool.append("links", list(rows))
-        spool.seal()
+        spool.seal_beside()  # as a collector does with whole batches
+    spool.seal()
 
 
 class _NoSync(LocalFileSystem):
