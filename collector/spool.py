@@ -161,8 +161,8 @@ class Spool:
     @property
     def pending_bytes(self) -> int:
         """Memory that the rows take which are not yet durable."""
-        waiting = sum(part.nbytes for parts in self._buffer.values() for part in parts)
-        return waiting + (self._unwritten.rows.nbytes if self._unwritten else 0)
+        parts = [part for parts in self._buffer.values() for part in parts]
+        return sum(part.nbytes for part in (*parts, *([self._unwritten.rows] if self._unwritten else ())))
 
     @property
     def buffered_rows(self) -> int:
