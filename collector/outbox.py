@@ -53,8 +53,8 @@ class Outbox:
 
     @property
     def urgent(self) -> bool:
-        """Whether a whole batch is waiting."""
-        return self.full is None and self._spool.pending_rows >= MAX_ROWS
+        """Whether a whole batch is waiting that was not begun with."""
+        return self.full is None and self._spool.buffered_rows >= MAX_ROWS
 
     def accept(self, table: str, rows: Sequence[Row]) -> int:
         """Take rows from the front as far as there is room, sealing to make some, and return how many. Raises ``SpoolError``."""
@@ -67,7 +67,7 @@ class Outbox:
         while taken < len(rows):
             if self.room == 0 and self.full is None:
                 self.seal()
-            count = min(len(rows) - taken, self.room)
+            count = min(len(rows) - taken, self.room, MAX_ROWS)
             if count == 0:
                 break
             if table == _LINKS:
@@ -75,6 +75,8 @@ class Outbox:
                 self.links.update((str(row["store_kind"]), str(row["link_kind"]), str(row["action"])) for row in part)
             self.state(table, rows[taken : taken + count])
             taken += count
+            if self.urgent:
+                self.seal(beside=True)
         return taken
 
     def state(self, table: str, rows: Sequence[Row]) -> None:
@@ -87,10 +89,13 @@ class Outbox:
             for row in rows:
                 self._take_one(table, row)
 
-    def seal(self) -> list[Sealed]:
-        """Make durable what is waiting, as far as the spool has room. Raises ``SpoolError`` when the spool is unusable."""
+    def seal(self, *, beside: bool = False) -> list[Sealed]:
+        """Make durable what is waiting, as far as the spool has room. Raises ``SpoolError`` when the spool is unusable.
+
+        ``beside``: the last batch is only begun with, and waits for the next call.
+        """
         try:
-            sealed = self._spool.seal()
+            sealed = self._spool.seal_beside() if beside else self._spool.seal()
         except SpoolFullError as error:
             self.full = error.message
             self.tight = True

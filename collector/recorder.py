@@ -322,12 +322,14 @@ class Recorder:
 
     def _seal_due(self) -> None:
         waiting = self.outbox.pending or self.outbox.full
-        if self.outbox.urgent or (waiting and self._seals.due(self._clock.now())):  # at once after a silence, then at that pace
+        if waiting and self._seals.due(self._clock.now()):  # at once after a silence, then at that pace
             self._seal()
+        elif self.outbox.urgent:
+            self._seal(beside=True)
 
-    def _seal(self) -> None:
+    def _seal(self, *, beside: bool = False) -> None:
         if self.outbox.pending or self.outbox.full:
-            self.outbox.seal()
+            self.outbox.seal(beside=beside)
             if self.outbox.full and self._spool.acknowledged() > self._ledger.floor:
                 self._make_room()
 

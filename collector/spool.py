@@ -15,6 +15,9 @@ trimming or a restart: the newest batch is never trimmed, and the cursor and the
 full disk the rows stay buffered and a later ``seal`` carries on with the same numbers. After any other failure of a write
 (a failed fsync above all: the kernel may have dropped the pages) the spool refuses everything until it is opened again.
 
+``seal_beside`` is for a burst of rows: its last batch is compressed in a thread while its caller makes further rows, and written by the
+next call. All else, and every file operation, is done by the one thread that uses the spool, in the same order.
+
 Limits. ``limit_bytes`` bounds the batch files including quarantine; ``reserve_bytes`` of the filesystem are left to others.
 What to do when either is reached (``SpoolFullError``) is the recorder's policy; it may ``trim`` or ``discard``.
 """
@@ -22,14 +25,12 @@ What to do when either is reached (``SpoolFullError``) is the recorder's policy;
 from __future__ import annotations
 
 import os
-import uuid
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Self
 
 import pyarrow as pa
 
+from collector.spool_batch import Sealed, Unwritten, rows_that_fit, run_name
 from collector.spool_directory import FULL, Identity, batch_name, batch_offset, failed, make_identity, read_cursor, take_lock
 from collector.spool_reader import SpoolReader
 from linktrail import batch
@@ -37,29 +38,12 @@ from linktrail.clock import Clock
 from linktrail.durable import TEMPORARY_SUFFIX, FileSystem
 from linktrail.errors import SpoolError, SpoolFullError
 from linktrail.events import Row
-from linktrail.schema import TABLES
+from linktrail.schema import SCHEMA_VERSION, TABLES
 
 __all__ = ["Sealed", "Spool", "SpoolReader"]
 
 LIMIT_BYTES: Final = 1 << 30
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 RESERVE_BYTES: Final = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """One batch that is now durable: where it is, its digest, and which rows it holds. ``sealed_at`` is ns UTC."""
-
-    offset: int
-    digest: str
-    table: str
-    run: str
-    batch: int
-    rows: int
-    first_seq: int
-    last_seq: int
-    size_bytes: int
-    sealed_at: int
 
 
 class Spool:
@@ -84,6 +68,7 @@ class Spool:
         self._lock = lock
         self._sizes: dict[int, int] = {}
         self._buffer: dict[str, list[pa.Table]] = {}
+        self._unwritten: Unwritten | None = None  # whose rows are pending too, and come before those in the buffer
         self._unreported: list[Sealed] = []
         self._failure = ""
         self._batch = self._seq = 0
@@ -160,11 +145,8 @@ class Spool:
         clock was set back: what is known of a link is what the last of its runs says.
         """
         self._require_sound()
-        started = _EPOCH + timedelta(microseconds=self._clock.now().wall // 1000)
-        earlier = _start_of(after)
-        if earlier is not None and started <= earlier:
-            started = earlier + timedelta(microseconds=1)
-        self.run = f"{started:%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
+        self._recall()
+        self.run = run_name(self._clock.now().wall, after)
         self._batch = self._seq = 0
         self._previous_digest = ""
         return self.run
@@ -178,52 +160,87 @@ class Spool:
 
     @property
     def pending_bytes(self) -> int:
-        """Memory that the buffered rows take."""
-        return sum(part.nbytes for parts in self._buffer.values() for part in parts)
+        """Memory that the rows take which are not yet durable."""
+        parts = [part for parts in self._buffer.values() for part in parts]
+        return sum(part.nbytes for part in (*parts, *([self._unwritten.rows] if self._unwritten else ())))
+
+    @property
+    def buffered_rows(self) -> int:
+        """How many of the pending rows ``seal_beside`` has not begun with."""
+        return self.pending_rows - (self._unwritten.count if self._unwritten else 0)
 
     def seal(self) -> list[Sealed]:
-        """Make every buffered row durable, and return the batches sealed since the last ``seal`` that returned.
+        """Make every pending row durable, and return the batches sealed since the last time that this or ``seal_beside`` returned.
 
         One batch holds rows of one table; tables are sealed in the order of ``linktrail.schema.TABLES``. Raises ``SpoolFullError``
         (the rows not yet sealed stay buffered; call again once there is room) or ``SpoolError`` (the spool is unusable now).
         """
+        return self._seal(beside=False)
+
+    def seal_beside(self) -> list[Sealed]:
+        """Do as ``seal``, but only begin with the last batch: its rows stay pending until the next call of either."""
+        return self._seal(beside=True)
+
+    def _seal(self, *, beside: bool) -> list[Sealed]:
         self._require_sound()
         if self._buffer and not self.run:
             raise SpoolError(path=self.path, what="no run has begun")
-        for table in [name for name in TABLES if name in self._buffer]:
+        self._finish()
+        tables = [name for name in TABLES if name in self._buffer]
+        for table in tables:
             rest = pa.concat_tables(self._buffer[table]).combine_chunks()
             while rest.num_rows:
-                count = _rows_that_fit(rest)
-                self._unreported.append(self._seal_one(table, rest.slice(0, count)))
-                rest = rest.slice(count)
+                count = rows_that_fit(rest)
+                part, rest = rest.slice(0, count), rest.slice(count)
+                self._unwritten = self._serialized(table, part)
                 self._buffer[table] = [rest]
-                self.pending_rows -= count
+                if beside and not rest.num_rows and table == tables[-1]:
+                    self._unwritten.begin()
+                else:
+                    self._finish()
             del self._buffer[table]
         sealed, self._unreported = self._unreported, []
         return sealed
 
-    def _seal_one(self, table: str, rows: pa.Table) -> Sealed:
+    def _serialized(self, table: str, rows: pa.Table) -> Unwritten:
         sealed_at = self._clock.now().wall
-        data = batch.encode(
-            table,
-            rows,
+        header = batch.Header(
+            schema_version=SCHEMA_VERSION,
             cluster=self.cluster,
             node=self.node,
             run=self.run,
             batch=self._batch,
+            table=table,
+            rows=rows.num_rows,
             first_seq=self._seq,
+            last_seq=self._seq + rows.num_rows - 1,
             previous_digest=self._previous_digest,
             sealed_at=sealed_at,
         )
-        self._require_room(len(data))
-        offset = self.next_offset
-        self._write(offset, data)
-        last_seq = self._seq + rows.num_rows - 1
-        done = Sealed(offset, batch.digest(data), table, self.run, self._batch, rows.num_rows, self._seq, last_seq, len(data), sealed_at)
-        self._sizes[offset] = len(data)
-        self._batch, self._seq, self._previous_digest = self._batch + 1, last_seq + 1, done.digest
+        return Unwritten(table, rows, batch.stream_of(header, rows), sealed_at)
+
+    def _finish(self) -> None:
+        """Write the batch that is serialized, if there is one."""
+        if (ready := self._unwritten) is None:
+            return
+        data = ready.data()
+        size, count = len(data), ready.count
+        self._require_room(size)
+        self._write(self.next_offset, data)
+        offset, first, last = self.next_offset, self._seq, self._seq + count - 1
+        done = Sealed(offset, batch.digest(data), ready.table, self.run, self._batch, count, first, last, size, ready.sealed_at)
+        self._sizes[offset] = size
+        self._batch, self._seq, self._previous_digest = self._batch + 1, last + 1, done.digest
         self.next_offset = offset + 1
-        return done
+        self.pending_rows -= count
+        self._unwritten = None
+        self._unreported.append(done)
+
+    def _recall(self) -> None:
+        """Make buffered rows again of those in a batch that is not written."""
+        ready, self._unwritten = self._unwritten, None
+        if ready is not None:
+            self._buffer[ready.table] = [ready.rows, *self._buffer.get(ready.table, [])]
 
     def _write(self, offset: int, data: bytes) -> None:
         """Put a batch in place. A full disk leaves nothing and may be tried again; any other failure ends the use of this spool."""
@@ -269,7 +286,8 @@ class Spool:
             raise SpoolFullError(path=self.path, what=f"{free} bytes are free on its filesystem, {self.reserve_bytes} are left to others")
 
     def discard(self) -> dict[str, int]:
-        """Drop the buffered rows and return how many of each table; the recorder states the gap."""
+        """Drop the pending rows and return how many of each table; the recorder states the gap."""
+        self._recall()
         dropped = {table: sum(part.num_rows for part in parts) for table, parts in self._buffer.items()}
         self._buffer.clear()
         self.pending_rows = 0
@@ -321,22 +339,3 @@ class Spool:
         except OSError as error:
             raise self._fail("acknowledged batches cannot be removed", error) from error
         return len(removable)
-
-
-def _rows_that_fit(rows: pa.Table) -> int:
-    """Return how many rows from the start make one batch: by number and, as far as rows are alike, by size."""
-    count = min(batch.MAX_ROWS, rows.num_rows)
-    while count > 1 and rows.slice(0, count).nbytes > batch.MAX_BYTES:
-        count = -(-count // 2)
-    return int(count)
-
-
-def _start_of(run: str | None) -> datetime | None:
-    """Return when a run began, as its name says; names of older versions have no fraction."""
-    text = "" if run is None else run.partition("-")[0]
-    for form in ("%Y%m%dT%H%M%S.%fZ", "%Y%m%dT%H%M%SZ"):
-        try:
-            return datetime.strptime(text, form).replace(tzinfo=UTC)
-        except ValueError:  # the other form, or none of ours
-            continue
-    return None

@@ -35,22 +35,23 @@ class SpoolReader:
             raise SpoolError(path=self.path, what="no collector has written here yet")
         return found
 
-    def offsets(self) -> list[int]:
-        """Return the offsets of the batches that are there now, ascending. Raises ``SpoolError``."""
-        return self._offsets(self.path)
+    def offsets(self, start: int = 0) -> list[int]:
+        """Return the offsets from ``start`` on of the batches that are there now, ascending. Raises ``SpoolError``."""
+        return self._offsets(self.path, start)
 
     def quarantined(self) -> list[int]:
         """Return the offsets of the batches set aside as unusable, ascending. Raises ``SpoolError``."""
         return self._offsets(self.path / QUARANTINE)
 
-    def _offsets(self, directory: Path) -> list[int]:
+    def _offsets(self, directory: Path, start: int = 0) -> list[int]:
         try:
             names = self._filesystem.names(directory)
         except FileNotFoundError:
             return []
         except OSError as error:
             raise failed(directory, "cannot be listed", error) from error
-        return [offset for name in names if (offset := batch_offset(name)) is not None]
+        first = batch_name(start)  # names are as long as each other: those before it need no closer look, and may be many
+        return [offset for name in names if name >= first and (offset := batch_offset(name)) is not None]
 
     def read(self, offset: int) -> bytes | None:
         """Return the sealed bytes of the batch at ``offset``, or ``None`` when it is gone. Raises ``SpoolError``."""
@@ -70,8 +71,8 @@ class SpoolReader:
 
     def batches(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield (offset, sealed bytes) from ``start`` on, as listed now; a file trimmed meanwhile is left out."""
-        for offset in self.offsets():
-            if offset >= start and (data := self.read(offset)) is not None:
+        for offset in self.offsets(start):
+            if (data := self.read(offset)) is not None:
                 yield offset, data
 
     def make_names_durable(self) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -40,11 +40,13 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "Header",
     "columns",
+    "compress",
     "day_of",
     "decode",
     "digest",
     "encode",
     "read_header",
+    "stream_of",
     "to_rows",
 ]
 
@@ -128,27 +130,40 @@ def encode(
     sealed_at: int,
 ) -> bytes:
     """Seal ``rows`` (dictionaries, or what ``columns`` made of them) as batch number ``batch`` of ``run``; raises ``BatchError``."""
-    body = (rows if isinstance(rows, pa.Table) else columns(table, rows)).combine_chunks()
+    body = rows if isinstance(rows, pa.Table) else columns(table, rows)
+    last_seq = first_seq + body.num_rows - 1
+    header = Header(SCHEMA_VERSION, cluster, node, run, batch, table, body.num_rows, first_seq, last_seq, previous_digest, sealed_at)
+    return compress(stream_of(header, body))
+
+
+def stream_of(header: Header, rows: pa.Table) -> pa.Buffer:
+    """Return ``rows`` (of ``columns``) under ``header`` as the Arrow stream that ``compress`` seals; raises ``BatchError``."""
+    header = replace(header, cluster=column_text(header.cluster), node=column_text(header.node))
+    body = rows.combine_chunks()
     count = body.num_rows
     if not count:
-        raise BatchError(where=f"batch of {table}", what="it has no rows")
-    cluster, node = column_text(cluster), column_text(node)
-    header = Header(SCHEMA_VERSION, cluster, node, run, batch, table, count, first_seq, first_seq + count - 1, previous_digest, sealed_at)
+        raise BatchError(where=f"batch of {header.table}", what="it has no rows")
     sealed = {
-        "cluster": pa.repeat(pa.scalar(cluster, TEXT), count),
-        "node": pa.repeat(pa.scalar(node, TEXT), count),
-        "run": pa.repeat(pa.scalar(run, TEXT), count),
-        "seq": pa.arange(first_seq, first_seq + count),
+        "cluster": pa.repeat(pa.scalar(header.cluster, TEXT), count),
+        "node": pa.repeat(pa.scalar(header.node, TEXT), count),
+        "run": pa.repeat(pa.scalar(header.run, TEXT), count),
+        "seq": pa.arange(header.first_seq, header.first_seq + count),
     }
-    schema = definition_of(table).arrow(header.metadata())
+    schema = definition_of(header.table).arrow(header.metadata())
     whole = pa.table([sealed[name] if name in sealed else body.column(name) for name in schema.names], schema=schema)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_table(whole)
     stream = sink.getvalue()
     if stream.size > MAX_STREAM_BYTES:
-        raise BatchError(where=f"batch of {table}", what=f"{stream.size} bytes are over the limit of {MAX_STREAM_BYTES}")
-    return zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, write_content_size=True).compress(stream)
+        raise BatchError(where=f"batch of {header.table}", what=f"{stream.size} bytes are over the limit of {MAX_STREAM_BYTES}")
+    return stream
+
+
+def compress(stream: pa.Buffer) -> bytes:
+    """Return the sealed bytes of a batch; other threads run meanwhile."""
+    sealed: bytes = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True, write_content_size=True).compress(stream)
+    return sealed
 
 
 def decode(data: bytes, where: str) -> tuple[Header, pa.Table]:

@@ -80,11 +80,23 @@ def _values(rows: Sequence[Row], name: str) -> list[Any]:
 
 def _array(table: str, column: Column, values: list[Any]) -> pa.Array:
     try:
-        if column.type == TIME:
-            return pa.array(_microseconds(column.name, values), INTEGER).view(TIME)
-        return _fitted(column.type, values)
+        if _is_one(values):
+            return pa.repeat(_converted(column, values[:1])[0], len(values))
+        return _converted(column, values)
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
         raise BatchError(where=f"row of {table}", what=f"{column.name} holds a value of the wrong type ({error})") from error
+
+
+def _is_one(values: list[Any]) -> bool:
+    """Tell whether all are the same, as the store, the origin, the owner and the times of most readings are."""
+    first = values[0]
+    return (first is None or isinstance(first, str | int)) and first == values[-1] and values.count(first) == len(values)
+
+
+def _converted(column: Column, values: list[Any]) -> pa.Array:
+    if column.type == TIME:
+        return pa.array(_microseconds(column.name, values), INTEGER).view(TIME)
+    return _fitted(column.type, values)
 
 
 def _microseconds(name: str, values: list[Any]) -> list[int | None]:
@@ -103,21 +115,12 @@ def _days(moments: list[int]) -> pa.Array:
 
 def _fitted(kind: pa.DataType, values: list[Any]) -> pa.Array:
     try:
-        array = _repeated(values) if kind == TEXT and _is_one_text(values) else pa.array(values, kind)
+        array = pa.array(values, kind)
     except (pa.ArrowException, UnicodeError, OverflowError):
         array = pa.array([_fitting(value) for value in values], kind)
     if kind in (TEXT, BYTES) and array.nbytes > MAX_VALUE_BYTES:
         array = pa.array([_cut(_fitting(value)) for value in values], kind)
     return array
-
-
-def _is_one_text(values: list[Any]) -> bool:
-    """Tell whether all are the same text, as the store, the boot or the origin of most batches is."""
-    return isinstance(values[0], str) and values[0] == values[-1] and values.count(values[0]) == len(values)
-
-
-def _repeated(values: list[str]) -> pa.Array:
-    return pa.repeat(pa.scalar(values[0], TEXT), len(values))
 
 
 def _fitting(value: Any) -> Any:  # noqa: ANN401 - whatever a row holds

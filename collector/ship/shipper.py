@@ -26,13 +26,13 @@ from collector.spool_directory import Identity, failed
 from collector.spool_reader import SpoolReader
 from linktrail import batch
 from linktrail.broker import Connection, record_headers, record_key
-from linktrail.clock import Clock, Instant
+from linktrail.clock import NANOSECONDS, Clock, Instant
 from linktrail.durable import FileSystem
 from linktrail.errors import BatchError, BrokerError, LinktrailError, SpoolError
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.1
-_FIRST_LOOK: Final = 0.02  # after a batch the next one is looked for soon, then less and less often
+_FIRST_LOOK: Final = 0.02  # while batches come: one look and one request for several cost what they cost for one
 _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 10.0  # so brokers that are back are found within 15 s, by a fleet with a few connections a second
 
@@ -114,19 +114,21 @@ class Shipper:
             self._sizes.clear()
             waiting: deque[int] = deque()
             position = self._reader.acknowledged()
-            pause = _FIRST_LOOK
+            pause, look_at = _FIRST_LOOK, 0
             while not stop.is_set():
-                self.beat = self._clock.now()
-                if not waiting:
+                self.beat = now = self._clock.now()
+                if not waiting and now.monotonic >= look_at:
                     waiting.extend(self._look(identity, position))
+                    look_at = now.monotonic + round(pause * NANOSECONDS)
                 while waiting and self._send(pipe, identity, waiting[0]):
                     position = waiting.popleft() + 1
                 idle = not pipe.count and not waiting
-                self._advance(pipe, identity, _LOOK_SECONDS if pipe.count else 0.0)
+                pause = min(pause * 2, _LOOK_SECONDS) if idle else _FIRST_LOOK
+                rest = _LOOK_SECONDS if waiting else max(0, look_at - self._clock.now().monotonic) / NANOSECONDS
+                self._advance(pipe, identity, rest if pipe.count else 0.0)
                 if idle:
                     self._well()
-                    stop.wait(pause)
-                pause = min(pause * 2, _LOOK_SECONDS) if idle else _FIRST_LOOK
+                    stop.wait(rest)
             self._finish(pipe, identity)
         finally:
             self.status.on_the_way = 0
@@ -134,13 +136,13 @@ class Shipper:
 
     def _look(self, identity: Identity, position: int) -> list[int]:
         """Return the offsets from ``position`` on, after making sure that no power loss can take them back."""
-        found = [offset for offset in self._reader.offsets() if offset >= position]
+        found = self._reader.offsets(position)
         if found:
             if self._reader.identity().id != identity.id:
                 raise SpoolError(path=self._reader.path, what="it was replaced by another spool while it was being shipped")
             self._reader.make_names_durable()
             # Listed again: a directory that grows while it is listed may show a later file without an earlier one.
-            found = [offset for offset in self._reader.offsets() if position <= offset <= found[-1]]
+            found = [offset for offset in self._reader.offsets(position) if offset <= found[-1]]
         return found
 
     def _send(self, pipe: Pipe, identity: Identity, offset: int) -> bool:

@@ -6,7 +6,8 @@
 * ``consume``: records to an Arrow table in memory; the peers parse their JSON with pyarrow's own reader.
 * ``lake``: broker to committed lake, beside ``processor.files.parquet`` alone (sorting, ``pyarrow.parquet.write_table``) on the same rows.
 * ``processors``: two processes with a partition each, beside one with both. Before the time begins each has committed once from each
-  of its partitions, and all records are in the topic.
+  of its partitions, and all records are in the topic; when it ends all still have work, so nobody waited for a last, smaller commit. Each
+  is timed until the last commit of its own.
 
 All in every round, against the same broker, everybody connected to it before; medians.
 """
@@ -51,8 +52,9 @@ from tests.kafka.workers import tell
 ROUNDS: Final = 5
 EVENTS: Final = 20_000  # one record each, by kafka-python
 BATCHES: Final = 40
-FIRST: Final = 10  # of a partition that processors commit before their time begins; their flushes are of as many
-HALF: Final = FIRST + 50  # of a partition
+FIRST: Final = 20  # of a partition that processors commit before their time begins; their flushes are of as many, which is the default
+TIMED: Final = 2 * 200  # of both partitions, at least, that are committed until it ends
+HALF: Final = FIRST + TIMED // 2 + 2 * FIRST  # of a partition
 ROWS: Final = BATCHES * batch.MAX_ROWS  # by us, and one record each by confluent-kafka
 _CLOCK: Final = SystemClock()
 _FOREVER: Final = float("inf")
@@ -232,7 +234,6 @@ class _Bench:
 
     def _processors(self) -> None:
         """Time processors at work: what they do once, and sending records, is over before."""
-        count = 2 * (HALF - FIRST) * batch.MAX_ROWS
         for name, parts in (("one processor", ((0, 1),)), ("two processors", ((0,), (1,)))):
             connection = self._topics(2)
             self.topics += 1
@@ -245,8 +246,13 @@ class _Bench:
             self._put_halves(connection, FIRST, HALF)
             began = time.perf_counter()
             gate.touch()
+            ends = _wait_for(lives, 2 * FIRST + TIMED)
+            rates = (
+                (life.last[0] - FIRST * len(part)) * batch.MAX_ROWS / (end - began)
+                for life, part, end in zip(lives, parts, ends, strict=True)
+            )
+            self.series.setdefault(name, []).append(sum(rates))
             _wait_for(lives, 2 * HALF)
-            self.series.setdefault(name, []).append(count / (time.perf_counter() - began))
             for life in lives:
                 life.kill()
             if sum(file.rows for file in Lake.open(lake).tables["links"].live_files()) != 2 * HALF * batch.MAX_ROWS:
@@ -282,7 +288,8 @@ def _seal(rows: Sequence[Row], number: int, run: str, node: str = "n") -> bytes:
 def _fill(spool: Spool, rows: Sequence[Row]) -> None:
     for _ in range(BATCHES):
         spool.append("links", list(rows))
-        spool.seal()
+        spool.seal_beside()  # as a collector does with whole batches
+    spool.seal()
 
 
 class _NoSync(LocalFileSystem):
@@ -336,10 +343,15 @@ def _read_all_confluent(consumer: Any) -> pa.Table:
     return pa.json.read_json(pa.BufferReader(b"\n".join(values)))
 
 
-def _wait_for(lives: Sequence[Life], batches: int) -> None:
-    deadline = time.monotonic() + 120
-    while sum(life.last[0] for life in lives) < batches:
-        if time.monotonic() > deadline:
+def _wait_for(lives: Sequence[Life], batches: int) -> list[float]:
+    """Wait until so many are committed, and return when each processor was heard to commit for the last time."""
+    deadline = time.perf_counter() + 120
+    positions, ends = [life.last[0] for life in lives], [0.0] * len(lives)
+    while sum(positions) < batches:
+        if time.perf_counter() > deadline:
             raise AssertionError(f"the processors stand at {[life.last for life in lives]}")
-        for life in lives:
+        for number, life in enumerate(lives):
             life.hear(0.005)
+            if life.last[0] != positions[number]:
+                positions[number], ends[number] = life.last[0], time.perf_counter()
+    return ends

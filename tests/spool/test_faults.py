@@ -29,8 +29,9 @@ def numbers(spool: Spool) -> list[int]:
     return found
 
 
+@pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
-def test_sealing_with_the_nth_call_failing(tmp_path: Path, code: int) -> None:
+def test_sealing_with_the_nth_call_failing(tmp_path: Path, code: int, *, beside: bool) -> None:
     """Whichever call fails: one typed error, every promised row there after a restart, no row twice, and no offset used again."""
     for number in count(1):
         filesystem = FailingFileSystem()
@@ -39,6 +40,8 @@ def test_sealing_with_the_nth_call_failing(tmp_path: Path, code: int) -> None:
         spool.append("links", [link(1)])
         promised = [one.offset for one in spool.seal()]
         spool.append("links", [link(2)])
+        if beside:
+            assert spool.seal_beside() == []
         spool.append("findings", [finding(3)])
         filesystem.calls, filesystem.fail_at, filesystem.code = 0, number, code
         try:

@@ -86,6 +86,16 @@ class SpoolMachine(RuleBasedStateMachine):
             self.promised[sealed.offset] = sealed
         self.waiting.clear()
 
+    @rule()
+    def seal_beside(self) -> None:
+        """All but the last batch is durable and numbered, and that one waits."""
+        for sealed in self.spool.seal_beside():
+            assert sealed.offset not in self.promised
+            self.promised[sealed.offset] = sealed
+        assert self.spool.buffered_rows == 0
+        assert self.spool.pending_rows <= 3
+        del self.waiting[: len(self.waiting) - self.spool.pending_rows]
+
     @precondition(lambda self: self.waiting)
     @rule(room=st.integers(0, 3))
     def seal_on_a_full_disk(self, room: int) -> None:
