@@ -110,10 +110,10 @@ class Advice:
             " goes with the run root at the next reboot; until then engines may answer 'layer not known' when they clean up."
         )
 
-    def deleted_open_file(self, held: Sequence[tuple[int, int]]) -> str:
-        """Deleted files that processes keep open; ``held`` are processes, each with a descriptor."""
+    def deleted_open_file(self, held: Sequence[tuple[int, int | None]]) -> str:
+        """Deleted files that processes keep open; ``held`` are processes, each with a descriptor, if it is known."""
         which = ", ".join(str(pid) for pid, _ in held[:5]) or "see evidence"
-        copied = "{}/fd/{}".format(*held[0]) if held else "PID/fd"
+        copied = next((f"{pid}/fd/{descriptor}" for pid, descriptor in held if descriptor is not None), "PID/fd")
         return (
             f"Nothing can be removed: the names are gone, and the space is freed when the last process closes them (process {which})."
             f" Next: have it reopen its files or restart it; to keep the content, copy it from /proc/{copied} before."

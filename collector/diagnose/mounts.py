@@ -194,9 +194,10 @@ def _by(holders: list[dict[str, Any]]) -> str:
     return f" in {', '.join(named)}{' and others' if len(holders) > len(named) else ''}" if named else ""
 
 
-def _first_descriptor(holder: Mapping[str, Any]) -> tuple[int, int]:
+def _first_descriptor(holder: Mapping[str, Any]) -> tuple[int, int | None]:
+    """Return the process and one descriptor of it, ``None`` where it is not known (an older collector did not ask)."""
     descriptors = holder.get("descriptors")
-    return _number(holder.get("process")), _number(descriptors[0]) if isinstance(descriptors, list | tuple) and descriptors else 0
+    return _number(holder.get("process")), _number(descriptors[0]) if isinstance(descriptors, list | tuple) and descriptors else None
 
 
 def _first_processes(spaces: Iterable[Mapping[str, Any]]) -> list[int]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from linktrail.clock import Clock
 from linktrail.output import Sheet
@@ -110,13 +109,13 @@ def asking_usage(
 
 
 def _sheets(engine: Engine, question: Question, values: Mapping[str, object]) -> Iterator[Sheet]:
-    first = engine.query(question.sql, question.bound({**values, "scope": _FIRST}))
+    first = engine.query(question.sql, question.bound({**values, "scope": _FIRST, "without": None}))
     yield Sheet("rows", first, _brief(first, ("scope", "subject", "bytes", "capacity_bytes", "available_bytes")))
-    sampled = engine.query(question.sql, question.bound({**values, "scope": None}))
-    others = sampled.filter(pc.not_equal(sampled.column("scope"), _FIRST))
+    others = engine.query(question.sql, question.bound({**values, "scope": None, "without": _FIRST}))
     yield Sheet("rows", others, _brief(others, ("scope", "subject", "role", "owner", "bytes", "recorded_bytes")))
+    sampled = pa.concat_tables([first, others])
     for name, sql in (("totals", _TOTALS), ("filesystems", _FILESYSTEMS)):
-        yield Sheet(name, engine.query(sql, question.bound({**values, "scope": None}), beside={"sampled": sampled}))
+        yield Sheet(name, engine.query(sql, question.bound(values), beside={"sampled": sampled}))
 
 
 def _brief(sampled: pa.Table, names: tuple[str, ...]) -> pa.Table:

@@ -45,6 +45,7 @@ SECTIONS: Final = (
 _TRIGGER_WINDOW: Final = timedelta(minutes=1)
 _MOST_TRIGGERS: Final = 20
 _MOST_GROWN: Final = 15
+_MOST_NODES: Final = 5
 _TEXT: Final = 600
 
 
@@ -166,7 +167,8 @@ def _causes(found: Gathered) -> Iterator[str]:
     """Yield one line for each code and minute in which findings of it began."""
     for row in found.fleet:
         nodes = row["node_names"]
-        names = ", ".join(printable(name, 60) for name in nodes[:5]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")  # noqa: PLR2004
+        more = len(nodes) - _MOST_NODES
+        names = ", ".join(printable(name, 60) for name in nodes[:_MOST_NODES]) + (f" and {more} more" if more > 0 else "")
         size = "" if row["bytes"] is None else f", holding {human_bytes(row['bytes'])}"
         yield f"{row['code']}: {row['findings']} on {names}, known to have begun by {trim_fraction(moment(row['minute']))}{size}"
 

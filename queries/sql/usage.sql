@@ -6,6 +6,7 @@
 -- parameter node text: only this node
 -- parameter store text: only the store with this root
 -- parameter scope text: only samples of this scope
+-- parameter without text: no samples of this scope
 -- column scope: layer, store, filesystem, or beside: what a store keeps beside its layers, by directory
 -- column subject: layer id, store root, mount point, or a directory of the store (/* after it: the files that lie loose in it)
 -- column role: what a layer served as: image, container, orphan (also where a leak names it), temporary; beside: metadata, content, logs, volumes, other
@@ -73,7 +74,7 @@ leaked AS (  -- a layer of which deleted files are open may be used by the conta
 sampled AS MATERIALIZED (
     FROM usage_at($at)
     WHERE ($cluster IS NULL OR cluster = $cluster) AND ($node IS NULL OR node = $node) AND ($store IS NULL OR store_root = $store)
-      AND ($scope IS NULL OR scope = $scope)
+      AND ($scope IS NULL OR scope = $scope) AND ($without IS NULL OR scope <> $without)
 ),
 beside AS (  -- each run tells of all that there is
     SELECT cluster, node, store_root, max(run) AS run FROM sampled WHERE scope = 'beside' GROUP BY ALL

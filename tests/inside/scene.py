@@ -59,7 +59,7 @@ class Scene:
 
     def steps(self, subject: str) -> list[tuple[str, str, str | None]]:
         """Return kind, action and target of each row of a name."""
-        return [(str(row["link_kind"]), str(row["action"]), row["target"]) for row in self.of(subject)]  # type: ignore[misc]
+        return [(str(row["link_kind"]), str(row["action"]), row["target"]) for row in self.of(subject)]  # type: ignore[misc]  # a row may hold anything
 
     def until(self, reached: Callable[[], bool], what: str = "") -> None:
         """Wait until that is so."""
@@ -77,7 +77,7 @@ class Scene:
         for _ in range(2):  # the first may be found by the first scan
             probe = f"probe-{time.monotonic_ns()}"
             (self.store.upper / probe).symlink_to("here")
-            self.until(lambda name=probe: bool(self.of(f"/{name}")), probe)  # type: ignore[misc]
+            self.until(lambda name=probe: bool(self.of(f"/{name}")), probe)  # type: ignore[misc]  # bound now
 
 
 def _started(root: Path, state: Path, mode: str) -> ForkServerProcess:

@@ -162,7 +162,7 @@ class Tagging:
         if not images:
             self.rig.store.images.clear()
             (self.rig.store.root / FILE).unlink()
-        self.rig.store.write = self.write  # type: ignore[method-assign]
+        self.rig.store.write = self.write  # type: ignore[method-assign]  # one that puts versions in place one by one
         self.rig.start()
         recorder = self.rig.recorder.stores[0]
         recorder.source = replace(recorder.source, driver=Disturbed(self))
